@@ -1,0 +1,1 @@
+//! Adaptive-optics kernels and a simulated telescope for thalweg pipelines.

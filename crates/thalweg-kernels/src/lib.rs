@@ -1,0 +1,15 @@
+//! Compute kernels, sources and sinks on shared-memory arrays, with run-time SIMD dispatch.
+//!
+//! The room plan: [`node`] holds what every node of a pipeline is built from and the three traits
+//! (kernel, source, sink); [`registry`] maps a kind such as `cpu.scale` to its definition;
+//! [`run`] evaluates one kernel once on arrays.
+
+pub mod node;
+pub mod registry;
+pub mod run;
+
+pub use node::{
+    AuxiliaryFrame, Figure, FigureKind, FrameInputs, Kernel, NodeError, NodeSpec, Parameters,
+    Preparer, Produced, Sink, SinkFrame, Source, SourceContext, SpecProblem, StreamSpec,
+};
+pub use registry::{Definition, NodeBuilder, NodeRole, ParameterDoc, Registry};

@@ -1,0 +1,113 @@
+//! Kinds and their definitions: what `kind: cpu.scale` in a configuration stands for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
+
+/// Builds a kernel from its specification, or tells everything that is wrong with it.
+pub type BuildKernel = fn(&NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>>;
+/// Builds a source from its specification, or tells everything that is wrong with it.
+pub type BuildSource = fn(&NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>>;
+/// Builds a sink from its specification, or tells everything that is wrong with it.
+pub type BuildSink = fn(&NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>>;
+
+/// The build function of a kind. Building must be cheap and free of side effects: validation
+/// builds every node and drops it. Open files and allocate large memory with the first frame.
+#[derive(Clone, Copy)]
+pub enum NodeBuilder {
+    /// A kernel kind.
+    Kernel(BuildKernel),
+    /// A source kind.
+    Source(BuildSource),
+    /// A sink kind.
+    Sink(BuildSink),
+}
+
+/// The three roles a node can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeRole {
+    /// Arrays in, arrays out.
+    Kernel,
+    /// Arrays out.
+    Source,
+    /// Arrays in.
+    Sink,
+}
+
+impl NodeBuilder {
+    /// The role of what it builds.
+    pub fn role(&self) -> NodeRole {
+        match self {
+            Self::Kernel(_) => NodeRole::Kernel,
+            Self::Source(_) => NodeRole::Source,
+            Self::Sink(_) => NodeRole::Sink,
+        }
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeBuilder({:?})", self.role())
+    }
+}
+
+/// One parameter of a kind, for help texts and documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct ParameterDoc {
+    /// Key in `parameters`.
+    pub name: &'static str,
+    /// Type, unit, default and meaning in one line.
+    pub doc: &'static str,
+}
+
+/// A kind: its name, its documentation and how to build a node of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// Kind, such as `cpu.scale`.
+    pub kind: &'static str,
+    /// One line: what it computes.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [ParameterDoc],
+    /// How to build it.
+    pub builder: NodeBuilder,
+}
+
+/// All kinds known to a program.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    definitions: BTreeMap<(NodeRole, &'static str), Definition>,
+}
+
+impl Registry {
+    /// A registry without any kind.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Adds `definitions`; a later definition of the same role and kind replaces an earlier one.
+    #[must_use]
+    pub fn with(mut self, definitions: &[Definition]) -> Self {
+        for definition in definitions {
+            let key = (definition.builder.role(), definition.kind);
+            self.definitions.insert(key, *definition);
+        }
+        self
+    }
+
+    /// The definition of `kind` in `role`.
+    pub fn get(&self, role: NodeRole, kind: &str) -> Option<&Definition> {
+        self.definitions
+            .iter()
+            .find(|((known_role, known_kind), _)| *known_role == role && *known_kind == kind)
+            .map(|(_, definition)| definition)
+    }
+
+    /// All definitions of `role`, sorted by kind.
+    pub fn kinds(&self, role: NodeRole) -> impl Iterator<Item = &Definition> {
+        self.definitions
+            .values()
+            .filter(move |definition| definition.builder.role() == role)
+    }
+}

@@ -1,0 +1,1 @@
+//! Evaluates one kernel once on arrays, outside any pipeline.

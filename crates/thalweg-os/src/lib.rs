@@ -1,0 +1,1 @@
+//! The operating system as thalweg needs it: shared-memory files, mappings, futexes, process identity.

@@ -1,0 +1,1 @@
+//! YAML-configured pipelines of processes over shared-memory streams.

@@ -1,0 +1,1 @@
+//! Shared-memory arrays and real-time compute pipelines.
