@@ -1,0 +1,36 @@
+//! The CPUs a thread may run on.
+
+use std::io;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// CPUs the calling thread may run on, ascending.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
+        .collect())
+}
+
+/// How many CPUs the calling thread may run on; 1 when the system does not tell.
+pub fn allowed_cpu_count() -> usize {
+    sched_getaffinity(None).map_or(1, |set| set.count() as usize)
+}
+
+/// Restricts the calling thread to `cpus`.
+pub fn set_allowed_cpus(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        if cpu >= CpuSet::MAX_CPU {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "CPU {cpu} is beyond the {} this system can name",
+                    CpuSet::MAX_CPU
+                ),
+            ));
+        }
+        set.set(cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}

@@ -1,0 +1,12 @@
+//! Linux.
+
+pub mod affinity;
+pub mod clock;
+pub mod descriptor;
+pub mod file;
+pub mod fork;
+pub mod futex;
+pub mod mapping;
+pub mod process;
+pub mod random;
+pub mod signal;

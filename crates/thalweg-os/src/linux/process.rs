@@ -1,0 +1,227 @@
+//! Who a process is, and whether it still lives.
+//!
+//! A bare pid is no identity: pids are used again, and mean different processes in different pid
+//! namespaces. A process is (pid, start time, pid namespace, boot).
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open,
+    set_parent_process_death_signal,
+};
+use rustix::time::Timespec;
+
+/// Identity of a process within one boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessIdentity {
+    /// Pid in its own pid namespace.
+    pub pid: u32,
+    /// Start time in clock ticks since boot, as `/proc/<pid>/stat` tells.
+    pub start_ticks: u64,
+    /// Inode number of the pid namespace; 0 when `/proc` does not tell.
+    pub pid_namespace: u64,
+}
+
+/// What can be said about another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It runs, or is stopped.
+    Alive,
+    /// It has ended; a zombie counts as ended.
+    Dead,
+    /// It lives in another pid namespace, so its pid says nothing here.
+    Unknown,
+}
+
+impl ProcessIdentity {
+    /// The calling process. Read anew after a fork.
+    pub fn current() -> io::Result<Self> {
+        let pid = getpid().as_raw_nonzero().get().cast_unsigned();
+        Ok(Self {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            pid_namespace: pid_namespace(),
+        })
+    }
+
+    /// Whether this process still runs, as far as the calling process can tell.
+    pub fn liveness(&self) -> Liveness {
+        if self.pid_namespace != pid_namespace() {
+            return Liveness::Unknown;
+        }
+        let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else {
+            return Liveness::Dead;
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH | Errno::INVAL) => return Liveness::Dead,
+            Ok(descriptor) if has_ended(&descriptor) => return Liveness::Dead,
+            // Refused or not known to this kernel: the start time decides alone.
+            _ => {}
+        }
+        match start_ticks(self.pid) {
+            Ok(ticks) if ticks == self.start_ticks => Liveness::Alive,
+            _ => Liveness::Dead,
+        }
+    }
+}
+
+fn has_ended(descriptor: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut polled, Some(&now)), Ok(ready) if ready > 0)
+}
+
+/// Start time of `pid` in clock ticks since boot; an error when it has ended, a zombie included.
+fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_start_ticks(&stat)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended")))
+}
+
+/// `None`: unknown form. `Some(None)`: the process has ended.
+fn parse_start_ticks(stat: &str) -> Option<Option<u64>> {
+    // The command name may contain anything, `)` and spaces included; fields follow its last `)`.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return Some(None);
+    }
+    // Start time is field 22 of the line; the state was field 3.
+    Some(Some(fields.nth(18)?.parse().ok()?))
+}
+
+/// Inode number of the calling process's pid namespace; 0 when `/proc` does not tell.
+pub fn pid_namespace() -> u64 {
+    static NAMESPACE: OnceLock<u64> = OnceLock::new();
+    *NAMESPACE.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()))
+}
+
+/// Random id of the running boot.
+pub fn boot_id() -> [u8; 16] {
+    static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: Vec<u8> = text
+            .bytes()
+            .filter_map(|byte| char::from(byte).to_digit(16))
+            .map(|digit| digit as u8)
+            .collect();
+        let mut id = [0u8; 16];
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        id
+    })
+}
+
+/// The calling process's effective user.
+pub fn effective_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A descriptor that becomes readable when process `pid` ends. Take it before the process can be
+/// reaped, that is, as its parent.
+pub fn watch(pid: u32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| io::Error::from(Errno::INVAL))?;
+    let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
+
+    Ok(descriptor)
+}
+
+/// Sends SIGTERM to `pid`, a child of the caller that was not reaped yet.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| io::Error::from(Errno::INVAL))?;
+    Ok(kill_process(pid, Signal::TERM)?)
+}
+
+/// The parent this process was started by has ended already.
+#[derive(Debug, thiserror::Error)]
+pub enum Orphaned {
+    /// Another process is the parent now.
+    #[error("the parent process {expected} has ended (the parent is {found} now)")]
+    Parent {
+        /// The pid that started this process.
+        expected: u32,
+        /// The pid found.
+        found: u32,
+    },
+    /// The kernel refused.
+    #[error("cannot ask to be ended with the parent process: {0}")]
+    Refused(#[from] io::Error),
+}
+
+/// Has the kernel kill this process as soon as the thread that started it ends, and checks that
+/// this has not happened already. `parent` is the pid of the process that did.
+pub fn die_with_parent(parent: u32) -> Result<(), Orphaned> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    let found = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if found == parent {
+        Ok(())
+    } else {
+        Err(Orphaned::Parent {
+            expected: parent,
+            found,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_its_past_dead() {
+        let current = ProcessIdentity::current().unwrap();
+        assert_eq!(current.liveness(), Liveness::Alive);
+        let earlier = ProcessIdentity {
+            start_ticks: current.start_ticks + 1,
+            ..current
+        };
+        assert_eq!(earlier.liveness(), Liveness::Dead, "pid used again");
+        let elsewhere = ProcessIdentity {
+            pid_namespace: current.pid_namespace + 1,
+            ..current
+        };
+        assert_eq!(elsewhere.liveness(), Liveness::Unknown);
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let watched = watch(child.id()).unwrap();
+        let mut polled = [PollFd::new(&watched, PollFlags::IN)];
+        assert_eq!(poll(&mut polled, None), Ok(1), "ended");
+        let zombie = ProcessIdentity {
+            pid: child.id(),
+            start_ticks: 0,
+            pid_namespace: pid_namespace(),
+        };
+        assert_eq!(zombie.liveness(), Liveness::Dead);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn command_names_do_not_confuse_the_parser() {
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        let line = format!("42 (a) b) {fields}");
+        assert_eq!(parse_start_ticks(&line), Some(Some(4711)));
+        assert_eq!(parse_start_ticks("42 (x) Z 1"), Some(None));
+        assert_eq!(parse_start_ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn boot_id_is_not_empty() {
+        assert_ne!(boot_id(), [0; 16]);
+    }
+}
