@@ -12,4 +12,6 @@ pub use node::{
     AuxiliaryFrame, Figure, FigureKind, FrameInputs, Kernel, NodeError, NodeSpec, Parameters,
     Preparer, Produced, Sink, SinkFrame, Source, SourceContext, SpecProblem, StreamSpec,
 };
-pub use registry::{Definition, NodeBuilder, NodeRole, ParameterDoc, Registry};
+pub use registry::{
+    ArraySpec, Definition, InferOutputs, NodeBuilder, NodeRole, ParameterDoc, Registry,
+};

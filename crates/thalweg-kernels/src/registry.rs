@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use thalweg_shm::DType;
+
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
 
 /// Builds a kernel from its specification, or tells everything that is wrong with it.
@@ -11,6 +13,19 @@ pub type BuildKernel = fn(&NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>
 pub type BuildSource = fn(&NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>>;
 /// Builds a sink from its specification, or tells everything that is wrong with it.
 pub type BuildSink = fn(&NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>>;
+
+/// Element type and shape of an array that has no name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArraySpec {
+    /// Element type.
+    pub dtype: DType,
+    /// Extent of every axis, slowest first.
+    pub shape: Vec<usize>,
+}
+
+/// The outputs a kernel kind makes of its inputs, for callers that do not name them. The
+/// specification it gets is complete but for `outputs`, which is empty.
+pub type InferOutputs = fn(&NodeSpec) -> Result<Vec<ArraySpec>, Vec<SpecProblem>>;
 
 /// The build function of a kind. Building must be cheap and free of side effects: validation
 /// builds every node and drops it. Open files and allocate large memory with the first frame.
@@ -72,7 +87,40 @@ pub struct Definition {
     pub parameters: &'static [ParameterDoc],
     /// How to build it.
     pub builder: NodeBuilder,
+    /// What a kernel's outputs are when nobody says; `None` stands for one output like the first
+    /// input, and for sources and sinks.
+    pub infer: Option<InferOutputs>,
 }
+
+impl Definition {
+    /// The outputs a kernel of this kind has on the inputs of `spec`, whose own outputs are ignored.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the specification as far as its outputs depend on it.
+    pub fn infer_outputs(&self, spec: &NodeSpec) -> Result<Vec<ArraySpec>, Vec<SpecProblem>> {
+        let spec = NodeSpec {
+            outputs: Vec::new(),
+            ..spec.clone()
+        };
+        if let Some(infer) = self.infer {
+            return infer(&spec);
+        }
+        match spec.inputs.first() {
+            Some(input) => Ok(vec![ArraySpec {
+                dtype: input.dtype,
+                shape: input.shape.clone(),
+            }]),
+            None => Err(vec![SpecProblem::new(
+                "input",
+                format!("{} needs at least one input, none was given", self.kind),
+            )]),
+        }
+    }
+}
+
+/// The definitions of each module of this crate.
+const BUILTIN: &[&[Definition]] = &[];
 
 /// All kinds known to a program.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +129,13 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Every kind of this crate.
+    pub fn builtin() -> Self {
+        BUILTIN.iter().fold(Self::empty(), |registry, definitions| {
+            registry.with(definitions)
+        })
+    }
+
     /// A registry without any kind.
     pub fn empty() -> Self {
         Self::default()
