@@ -42,21 +42,21 @@ pub unsafe fn copy_bytes(source: *const u8, target: *mut u8, count: usize) {
 unsafe fn copy_atomically(source: *const u8, target: *mut u8, count: usize) {
     let word = size_of::<u64>();
     let mut done = 0;
-    if (source.addr() | target.addr()) % word == 0 {
+    if (source.addr() | target.addr()).is_multiple_of(word) {
         while done + word <= count {
             // SAFETY: `done + word <= count` bytes are readable; both sides are word aligned.
-            let from = unsafe { AtomicU64::from_ptr(source.add(done).cast_mut().cast()) };
+            let from = unsafe { AtomicU64::from_ptr(source.wrapping_add(done).cast_mut().cast()) };
             // SAFETY: likewise writable.
-            let to = unsafe { AtomicU64::from_ptr(target.add(done).cast()) };
+            let to = unsafe { AtomicU64::from_ptr(target.wrapping_add(done).cast()) };
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             done += word;
         }
     }
     while done < count {
         // SAFETY: `done < count`; bytes have no alignment.
-        let from = unsafe { AtomicU8::from_ptr(source.add(done).cast_mut()) };
+        let from = unsafe { AtomicU8::from_ptr(source.wrapping_add(done).cast_mut()) };
         // SAFETY: likewise writable.
-        let to = unsafe { AtomicU8::from_ptr(target.add(done)) };
+        let to = unsafe { AtomicU8::from_ptr(target.wrapping_add(done)) };
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         done += 1;
     }
@@ -72,14 +72,9 @@ mod tests {
         for count in (0..40).chain([120, 127, 128, 129, 300, 512]) {
             for offset in 0..9 {
                 let mut target = vec![0xffu8; 640];
-                // SAFETY: both vectors hold at least offset + count bytes.
-                unsafe {
-                    copy_bytes(
-                        source.as_ptr().add(offset),
-                        target.as_mut_ptr().add(8),
-                        count,
-                    );
-                };
+                let (from, to) = (source[offset..].as_ptr(), target[8..].as_mut_ptr());
+                // SAFETY: both slices hold at least `count` bytes.
+                unsafe { copy_bytes(from, to, count) };
                 assert_eq!(target[8..8 + count], source[offset..offset + count]);
                 assert!(target[8 + count..].iter().all(|&byte| byte == 0xff));
             }

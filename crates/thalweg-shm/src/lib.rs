@@ -5,8 +5,9 @@
 )]
 
 pub mod array;
-mod copy;
+pub mod copy;
 pub mod dtype;
+pub mod protocol;
 
 pub use array::{ArrayError, ArrayMut, ArrayRef};
 pub use dtype::{DType, Element};

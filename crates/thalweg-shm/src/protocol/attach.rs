@@ -1,0 +1,86 @@
+//! The attachment table: who uses the stream, and clearing up after the dead.
+
+use super::Words;
+use super::sync::Ordering;
+use super::words::{AttachmentId, LockWord, ROWS, Ticket, Who, next_generation};
+
+impl Words<'_> {
+    /// Takes a row for the process `who`; `None` when all are taken.
+    pub fn register(&self, who: Who) -> Option<AttachmentId> {
+        (0..ROWS).find_map(|row| {
+            let entry = &self.control.rows[row];
+            // AcqRel: after a reaper's clearing, so its new generation is seen below.
+            entry
+                .who
+                .compare_exchange(Who::NOBODY.0, who.0, Ordering::AcqRel, Ordering::Relaxed)
+                .ok()?;
+            let generation = entry.generation.load(Ordering::Acquire);
+            // A generation of 0 would make an id of nobody; only a corrupt segment has one.
+            Some(AttachmentId::new(generation.max(1), row))
+        })
+    }
+
+    /// Who `id` is; `None` when its row belongs to somebody else by now, or to nobody.
+    pub fn who(&self, id: AttachmentId) -> Option<Who> {
+        let row = self.control.rows.get(id.row())?;
+        let who = Who(row.who.load(Ordering::Acquire));
+        let generation = row.generation.load(Ordering::Acquire);
+        (generation == id.generation() && who != Who::NOBODY).then_some(who)
+    }
+
+    /// Occupied rows.
+    pub fn attached(&self) -> impl Iterator<Item = (usize, Who)> + '_ {
+        self.control
+            .rows
+            .iter()
+            .enumerate()
+            .filter_map(|(row, entry)| {
+                let who = Who(entry.who.load(Ordering::Acquire));
+                (who != Who::NOBODY).then_some((row, who))
+            })
+    }
+
+    /// Clears row `row` of the process `dead` and everything it held. Any number of processes may
+    /// do this at once, and any of them may die doing it. `take_over` gets the dead holder's lock
+    /// word, repairs and releases.
+    ///
+    /// A process that leaves calls this on itself.
+    pub fn reap(&self, row: usize, dead: Who, take_over: impl FnOnce(LockWord)) {
+        let entry = &self.control.rows[row];
+        let generation = entry.generation.load(Ordering::Acquire);
+        // Read the generation before, and re-check the owner after: else a slow reaper would clear
+        // what a newcomer in the row holds.
+        if entry.who.load(Ordering::Acquire) != dead.0 {
+            return;
+        }
+        let id = AttachmentId::new(generation, row);
+        let lock = LockWord(self.control.writer.lock.load(Ordering::Acquire));
+        if lock.owner() == Some(id) {
+            take_over(lock);
+        }
+        for index in 0..self.ticket_count() {
+            let word = self.control.ticket(index);
+            let ticket = word.load(Ordering::Acquire);
+            if Ticket(ticket).owner() == Some(id) {
+                // Exact: fails if another reaper was faster. Nothing is lost by failing.
+                word.compare_exchange(ticket, Ticket::FREE.0, Ordering::AcqRel, Ordering::Relaxed)
+                    .ok();
+            }
+        }
+        // Holdings, generation, row, in this order: a reaper that dies in between leaves the row
+        // to the next one, and a newcomer starts in a new generation.
+        entry
+            .generation
+            .compare_exchange(
+                generation,
+                next_generation(generation),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok();
+        entry
+            .who
+            .compare_exchange(dead.0, Who::NOBODY.0, Ordering::AcqRel, Ordering::Relaxed)
+            .ok();
+    }
+}

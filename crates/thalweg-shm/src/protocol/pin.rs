@@ -1,0 +1,98 @@
+//! Pins: hazard pointers whose number is the bound.
+//!
+//! A stream of N slots has N-2 tickets, one word each, naming who pins which slot. The bound is
+//! enforced by construction, so the writer never runs out of slots and never looks for the dead;
+//! a borrower that finds no ticket does that.
+
+use super::sync::{Ordering, full_fence_after_rmw};
+use super::words::{AttachmentId, Sequence, Ticket};
+use super::{Corrupt, Words};
+
+/// A slot the writer leaves alone until [`Words::unpin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Index of the ticket.
+    pub ticket: usize,
+    /// The pinned slot.
+    pub slot: usize,
+    /// Number of the frame it holds.
+    pub count: u64,
+}
+
+/// Why nothing was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinError {
+    /// Nothing was published yet.
+    Empty,
+    /// All tickets are taken.
+    NoTicket,
+    /// See [`Corrupt`].
+    Corrupt(Corrupt),
+}
+
+/// Retries before the segment counts as corrupt: each one means that the writer published a whole
+/// frame in between.
+const PIN_ROUNDS: usize = 1_000_000;
+
+impl Words<'_> {
+    /// Pins the newest frame for `owner`.
+    pub fn pin(&self, owner: AttachmentId) -> Result<Pin, PinError> {
+        let mut head = self.head();
+        if head.count() == 0 {
+            return Err(PinError::Empty);
+        }
+        // AcqRel, then a full barrier: the ticket is seen by everybody before the look at the
+        // sequence. Pairs with the barrier after the busy mark in `begin`.
+        let taken = (0..self.ticket_count()).find(|&index| {
+            self.control
+                .ticket(index)
+                .compare_exchange(
+                    Ticket::FREE.0,
+                    Ticket::new(owner, head.slot()).0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+        });
+        let Some(ticket) = taken else {
+            return Err(PinError::NoTicket);
+        };
+        full_fence_after_rmw();
+        for _ in 0..PIN_ROUNDS {
+            let Some(slot) = self.slots.get(head.slot()) else {
+                break;
+            };
+            let sequence = Sequence(slot.sequence.load(Ordering::Acquire));
+            if sequence.holds(head.count()) {
+                return Ok(Pin {
+                    ticket,
+                    slot: head.slot(),
+                    count: head.count(),
+                });
+            }
+            head = self.head();
+            self.control
+                .ticket(ticket)
+                .swap(Ticket::new(owner, head.slot()).0, Ordering::AcqRel);
+            full_fence_after_rmw();
+        }
+        self.unpin(ticket);
+        Err(PinError::Corrupt(Corrupt(
+            "head names a slot that never holds its frame",
+        )))
+    }
+
+    /// Gives a ticket back. The caller owns it and reads the slot no more.
+    pub fn unpin(&self, ticket: usize) {
+        // Release pairs with the Acquire load in `begin`: the last read came before.
+        self.control
+            .ticket(ticket)
+            .store(Ticket::FREE.0, Ordering::Release);
+    }
+
+    /// Owners of the tickets taken right now.
+    pub fn pin_owners(&self) -> impl Iterator<Item = AttachmentId> + '_ {
+        (0..self.ticket_count())
+            .filter_map(|index| Ticket(self.control.ticket(index).load(Ordering::Acquire)).owner())
+    }
+}

@@ -1,0 +1,206 @@
+//! Writing a frame: claim a slot, fill it, publish it with one compare-exchange.
+//!
+//! Everything in here but [`Words::event`] is for the holder of the writer lock.
+
+use super::sync::{Ordering, fence, full_fence_after_rmw};
+use super::words::{Head, Sequence, Ticket};
+use super::{Corrupt, Words};
+
+/// Bits of the `state` word. They are set once and stay.
+pub mod state {
+    /// The name was removed.
+    pub const UNLINKED: u32 = 1;
+    /// The name leads to a newer stream.
+    pub const REPLACED: u32 = 2;
+    /// The writer declared the end of the stream.
+    pub const ENDED: u32 = 4;
+}
+
+/// Rounds over all slots before a claim calls the segment corrupt. A live borrower can cost one
+/// candidate each time it moves its ticket, and must complete a whole retry of its own to do so.
+const CLAIM_ROUNDS: usize = 64;
+
+/// A slot marked busy by this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The slot.
+    pub slot: usize,
+    /// Number of the frame being written.
+    pub count: u64,
+    attempt: u32,
+}
+
+/// What is published beside the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Id stamped by the writer.
+    pub frame_id: u64,
+    /// Wall time in ns since 1970.
+    pub wall_ns: u64,
+    /// Monotonic time of publication in ns.
+    pub publish_ns: u64,
+    /// Monotonic time in ns at which the data entered the system.
+    pub origin_ns: u64,
+}
+
+impl Words<'_> {
+    /// Claims a slot for the frame after `head`: neither the last published nor a pinned one.
+    pub fn begin(&self, head: Head) -> Result<Claim, Corrupt> {
+        let slots = self.slots.len();
+        let count = head.count() + 1;
+        // Only lock holders write `attempts`.
+        let attempt = self.control.writer.attempts.load(Ordering::Relaxed);
+        let busy = Sequence::busy(count, attempt);
+        for step in 1..=slots * CLAIM_ROUNDS {
+            let slot = (head.slot() + step) % slots;
+            if slot == head.slot() {
+                continue;
+            }
+            let claim = Claim {
+                slot,
+                count,
+                attempt,
+            };
+            let sequence = &self.slots[slot].sequence;
+            if slots == 2 {
+                // No tickets, hence no reader whose mark could be missed: ordering the mark before
+                // the payload is enough. Pairs with the Acquire fence of `is_current`.
+                sequence.store(busy.0, Ordering::Relaxed);
+                fence(Ordering::Release);
+                return Ok(claim);
+            }
+            // Mark first, then look for tickets; a borrower writes its ticket first and then looks
+            // for the mark. With a full barrier on both sides at least one sees the other. Also
+            // the seqlock's release: no payload store may become visible before the mark.
+            let old = sequence.swap(busy.0, Ordering::AcqRel);
+            full_fence_after_rmw();
+            if !self.is_pinned(slot) {
+                return Ok(claim);
+            }
+            // Release: the content is intact, and copies under way may go on believing in it.
+            sequence.store(old, Ordering::Release);
+        }
+        Err(Corrupt("every slot is pinned, which tickets rule out"))
+    }
+
+    fn is_pinned(&self, slot: usize) -> bool {
+        // Acquire pairs with the Release of `unpin`: the borrower's last access happened before.
+        (0..self.ticket_count())
+            .any(|index| Ticket(self.control.ticket(index).load(Ordering::Acquire)).names(slot))
+    }
+
+    /// Publishes the claimed slot. `head` is the holder's private copy and moves on; `wake` wakes
+    /// every sleeper on the head word and is called only if somebody may sleep.
+    pub fn commit(
+        &self,
+        head: &mut Head,
+        claim: Claim,
+        record: Record,
+        wake_always: bool,
+        wake: impl FnOnce(),
+    ) -> Result<(), Corrupt> {
+        let slot = &self.slots[claim.slot];
+        slot.frame_id.store(record.frame_id, Ordering::Relaxed);
+        slot.wall_ns.store(record.wall_ns, Ordering::Relaxed);
+        slot.publish_ns.store(record.publish_ns, Ordering::Relaxed);
+        slot.origin_ns.store(record.origin_ns, Ordering::Relaxed);
+        let complete = Sequence::complete(claim.count, claim.attempt);
+        // Release: pairs with the Acquire of `snapshot` and `pin`; payload and record come first.
+        slot.sequence.store(complete.0, Ordering::Release);
+        // What this publication answers is `parks` from before the change: whoever is counted in
+        // it had read an older head. Read after the change it could count a sleeper of the next
+        // frame as answered. Acquire pairs with the increment in `announce_park`.
+        let answered = self.control.request.parks.load(Ordering::Acquire);
+        let mut current = *head;
+        loop {
+            let next = current.published(claim.slot, claim.count);
+            // AcqRel: publishes the slot to whoever reads the head with Acquire.
+            match self.control.head.head.compare_exchange(
+                current.0,
+                next.0,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    *head = next;
+                    break;
+                }
+                Err(seen) if Head(seen).same_frame(current) => current = Head(seen),
+                Err(_) => return Err(Corrupt("head was moved by a process without the lock")),
+            }
+        }
+        // The change of head before the look at `parks`; a sleeper increments `parks` before it
+        // looks at head. Pairs with the barrier in `announce_park`.
+        full_fence_after_rmw();
+        let writer = &self.control.writer;
+        let parked = self.control.request.parks.load(Ordering::Relaxed);
+        if wake_always || parked != writer.woken.load(Ordering::Relaxed) {
+            wake();
+            writer.woken.store(answered, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives the claimed slot back, empty. The last published frame stays what it was.
+    pub fn abort(&self, claim: Claim) {
+        let writer = &self.control.writer;
+        // Only lock holders write it, so a load and a store are enough.
+        let attempts = writer.attempts.load(Ordering::Relaxed).wrapping_add(1);
+        writer.attempts.store(attempts, Ordering::Relaxed);
+        self.slots[claim.slot]
+            .sequence
+            .store(Sequence::EMPTY.0, Ordering::Release);
+    }
+
+    /// Removes what a holder that died left behind. Idempotent; the repairer may die, too.
+    /// Returns whether a half-written frame was found.
+    pub fn repair(&self, head: Head) -> bool {
+        let mut found = false;
+        for slot in self.slots {
+            let sequence = Sequence(slot.sequence.load(Ordering::Relaxed));
+            if sequence.is_busy() || sequence.count() > head.count() {
+                slot.sequence.store(Sequence::EMPTY.0, Ordering::Release);
+                found |= sequence.is_busy();
+            }
+        }
+        let writer = &self.control.writer;
+        let attempts = writer.attempts.load(Ordering::Relaxed).wrapping_add(1);
+        writer.attempts.store(attempts, Ordering::Relaxed);
+        found
+    }
+
+    /// Sets `bits` of the state word and has every sleeper look again. Anybody may do this; it
+    /// costs a colliding publication one retry. `invalidate` marks the newest frame of a strict
+    /// stream as abandoned, which only the lock holder may do.
+    pub fn event(&self, bits: u32, invalidate: bool, wake: impl FnOnce()) {
+        // AcqRel: whoever sees the changed head also sees the bits.
+        self.control.head.state.fetch_or(bits, Ordering::AcqRel);
+        let head = &self.control.head.head;
+        let mut current = Head(head.load(Ordering::Acquire));
+        while let Err(seen) = head.compare_exchange_weak(
+            current.0,
+            current.with_event(invalidate).0,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            current = Head(seen);
+        }
+        wake();
+    }
+
+    /// The newest publication as the head announces it.
+    pub fn head(&self) -> Head {
+        // Acquire pairs with the compare-exchange of `commit`.
+        Head(self.control.head.head.load(Ordering::Acquire))
+    }
+
+    /// Bits of [`state`].
+    pub fn state(&self) -> u32 {
+        self.control.head.state.load(Ordering::Acquire)
+    }
+
+    /// True when some writing was given up, by an abort or by a death.
+    pub fn has_attempts(&self) -> bool {
+        self.control.writer.attempts.load(Ordering::Relaxed) != 0
+    }
+}
