@@ -1,2 +1,28 @@
-//! Developer commands.
-fn main() {}
+//! `cargo xtask`: the developer commands of this repository, one file per verb.
+//!
+//! [`cli`] is what can be typed, [`command`] starts every other program. Words for the developer
+//! go to stderr, so that stdout stays free for data.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a command for developers: progress and summary belong on the terminal"
+)]
+
+mod cli;
+mod command;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    if let Err(problem) = command::enter_root() {
+        eprintln!("error: {problem}");
+        return ExitCode::FAILURE;
+    }
+    match cli::Cli::parse().verb {
+        cli::Verb::Test(options) => test::run(&options),
+    }
+}

@@ -1,0 +1,52 @@
+//! What can be typed after `cargo xtask`; only types, no behaviour.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Developer commands of the thalweg repository.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// One developer command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run every check and test there is, then print one summary.
+    ///
+    /// Each step shows its command line, so that it can be repeated alone. All steps run, even
+    /// if one fails. The exit code is 0 if none failed.
+    Test(TestOptions),
+}
+
+/// Options of `cargo xtask test`.
+#[derive(Args, Debug)]
+pub(crate) struct TestOptions {
+    /// Count a step that a missing tool skips as failed (missing hardware never is).
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Run only this group of steps; may be given several times.
+    #[arg(long, value_enum, value_name = "GROUP")]
+    pub(crate) only: Vec<Group>,
+}
+
+/// Steps of `cargo xtask test` that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// Formatting of the Rust sources.
+    Fmt,
+    /// Lints of the whole workspace.
+    Clippy,
+    /// Rust unit and integration tests, the tidy tests among them.
+    Rust,
+    /// Examples in Rust documentation comments.
+    Doctest,
+    /// Exhaustive models of the lock-free protocol.
+    Loom,
+    /// The Rust API documentation builds without warnings.
+    Docs,
+    /// The Python package: installation, tests, type stubs.
+    Python,
+}
