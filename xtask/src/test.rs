@@ -38,7 +38,7 @@ impl Step {
 const PYTHON_INSTALLATION: &str = "python installation";
 
 /// All steps in their order: quick verdicts first.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step::new(Group::Fmt, "formatting", rust::formatting),
     Step::new(Group::Clippy, "lints", rust::lints),
     Step::new(Group::Rust, "rust tests", rust::tests),
@@ -47,6 +47,7 @@ const STEPS: [Step; 9] = [
     Step::new(Group::Docs, "rust documentation", rust::documentation),
     Step::new(Group::Python, PYTHON_INSTALLATION, python::install),
     Step::new(Group::Python, "python tests", python::tests).needs(PYTHON_INSTALLATION),
+    Step::new(Group::Python, "python types", python::types).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "python type stubs", python::stubs).needs(PYTHON_INSTALLATION),
 ];
 

@@ -37,6 +37,11 @@ pub(super) fn tests() -> StepResult {
     Ok(run(&mut venv_python(["-m", "pytest", "python/tests"]))?)
 }
 
+/// The package's annotations agree with each other.
+pub(super) fn types() -> StepResult {
+    Ok(run(&mut venv_python(["-m", "mypy", "python/thalweg"]))?)
+}
+
 /// The type stubs of the native module say what the module really offers.
 pub(super) fn stubs() -> StepResult {
     Ok(run(&mut venv_python([
