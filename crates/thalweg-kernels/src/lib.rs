@@ -4,14 +4,21 @@
 //! (kernel, source, sink); [`registry`] maps a kind such as `cpu.scale` to its definition;
 //! [`run`] evaluates one kernel once on arrays.
 
+pub mod check;
+mod elementwise;
 pub mod node;
+mod owned_array;
 pub mod registry;
 pub mod run;
+mod simd;
+#[cfg(test)]
+mod testing;
 
 pub use node::{
     AuxiliaryFrame, Figure, FigureKind, FrameInputs, Kernel, NodeError, NodeSpec, Parameters,
     Preparer, Produced, Sink, SinkFrame, Source, SourceContext, SpecProblem, StreamSpec,
 };
+pub use owned_array::{ArrayTooLarge, OwnedArray};
 pub use registry::{
     ArraySpec, Definition, InferOutputs, NodeBuilder, NodeRole, ParameterDoc, Registry,
 };

@@ -5,6 +5,7 @@ use std::fmt;
 
 use thalweg_shm::DType;
 
+use crate::elementwise;
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
 
 /// Builds a kernel from its specification, or tells everything that is wrong with it.
@@ -120,7 +121,7 @@ impl Definition {
 }
 
 /// The definitions of each module of this crate.
-const BUILTIN: &[&[Definition]] = &[];
+const BUILTIN: &[&[Definition]] = &[elementwise::DEFINITIONS];
 
 /// All kinds known to a program.
 #[derive(Clone, Debug, Default)]

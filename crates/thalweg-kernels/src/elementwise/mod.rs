@@ -1,0 +1,66 @@
+//! Kernels that compute each output element from the input elements at the same place.
+//!
+//! Arithmetic is done in double precision and stored as C stores it: floats round once, integers
+//! truncate towards zero and wrap (`uint8` 200 times 2 is 144, NaN becomes the smallest `int32`).
+
+mod copy;
+mod leaky_integrator;
+mod scale;
+mod scale_offset;
+#[cfg(test)]
+mod tests;
+
+use thalweg_shm::{ArrayMut, ArrayRef, DType};
+
+use crate::check::SpecChecker;
+use crate::node::{FrameInputs, Kernel, NodeError, NodeSpec, SpecProblem};
+use crate::registry::Definition;
+
+/// The kinds of this module.
+pub(crate) const DEFINITIONS: &[Definition] = &[
+    copy::COPY,
+    copy::FLATTEN,
+    leaky_integrator::LEAKY_INTEGRATOR,
+    scale::ADD_CONSTANT,
+    scale::SCALE,
+    scale_offset::SCALE_OFFSET,
+];
+
+/// The dtype of one input and one output that agree in shape and dtype, real ones.
+fn check_like_input(check: &mut SpecChecker<'_>) -> DType {
+    let (Some(input), Some(output)) = (check.input(), check.output()) else {
+        return DType::Float64;
+    };
+    check.same_shape("output", input, output);
+    check.same_dtype("output", input, output);
+    check.real("input", input);
+    input.dtype
+}
+
+/// The kernel, unless the dtype turned out to be complex after all.
+fn built(
+    kernel: Option<Box<dyn Kernel>>,
+    spec: &NodeSpec,
+) -> Result<Box<dyn Kernel>, Vec<SpecProblem>> {
+    kernel.ok_or_else(|| {
+        vec![SpecProblem::new(
+            "input",
+            format!("{} computes with real numbers", spec.kind),
+        )]
+    })
+}
+
+/// The only input and the only output of a frame.
+fn single<'f, 'o, 'a>(
+    inputs: &FrameInputs<'f>,
+    outputs: &'o mut [ArrayMut<'a>],
+) -> Result<(ArrayRef<'f>, &'o mut ArrayMut<'a>), NodeError> {
+    match (inputs.triggers, outputs) {
+        ([input], [output]) => Ok((*input, output)),
+        (triggers, outputs) => Err(NodeError::Failed(format!(
+            "expected 1 input and 1 output array, got {} and {}",
+            triggers.len(),
+            outputs.len()
+        ))),
+    }
+}

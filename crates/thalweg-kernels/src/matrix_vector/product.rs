@@ -1,0 +1,216 @@
+//! The product itself: groups of rows walked side by side, one accumulator per row.
+//!
+//! Beyond the second-level cache a matrix-vector product only reads, and how fast a core reads
+//! depends on how many rows it reads at once. Twelve rows, one register of partial sums each, come
+//! within a few percent of the best plain read of the same memory, with AVX-512 and AVX2 alike.
+//! Two things get in the way. Rows whose distance is a multiple of 4 KiB share one set of the
+//! first-level cache, which has eight ways or twelve, so such a matrix is walked six rows at a
+//! time. And at the end of a group the hardware prefetcher has to find the next rows, so the last
+//! bytes of every row ask for the first bytes of its successor.
+//!
+//! A row is summed in the same order whatever group it falls into: the result does not depend on
+//! how the rows are spread over threads.
+
+#![expect(unsafe_code, reason = "loads from raw memory other processes own")]
+
+use std::ops::Range;
+
+use super::lanes::{Stored, Widen};
+use super::level::Vectorised;
+use super::prefetch::Prefetch;
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+/// Distance of addresses that share a set of the first-level cache.
+const SET_PERIOD_BYTES: usize = 4096;
+/// Rows walked side by side.
+pub(super) const GROUP_ROWS: usize = 12;
+/// Rows walked side by side where they share sets of the first-level cache.
+const CROWDED_GROUP_ROWS: usize = 6;
+/// First choice for the rows that larger groups leave over.
+const SMALL_GROUP_ROWS: usize = 4;
+
+/// A row-major matrix in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Elements of a row.
+    pub(crate) columns: usize,
+    /// Elements from the start of a row to the start of the next, at least `columns`.
+    pub(crate) stride: usize,
+}
+
+impl Layout {
+    /// Rows without gaps.
+    pub(crate) fn dense(rows: usize, columns: usize) -> Self {
+        Self {
+            rows,
+            columns,
+            stride: columns,
+        }
+    }
+}
+
+/// Some rows of `out = matrix * vector`.
+#[derive(Debug)]
+pub(crate) struct Product<S: Stored> {
+    matrix: *const S,
+    layout: Layout,
+    vector: *const S::Real,
+    out: *mut S::Real,
+    rows: Range<usize>,
+    prefetch: Prefetch,
+}
+
+impl<S: Stored> Product<S> {
+    /// The rows `rows` of the product.
+    ///
+    /// # Safety
+    ///
+    /// As long as the product exists: `matrix` is readable as `layout` says, `vector` for
+    /// `layout.columns` numbers, `out` writable for `layout.rows` numbers, of which nobody else
+    /// touches those in `rows`; all are aligned for their type and nobody writes what is read.
+    /// `rows` ends at `layout.rows` or before.
+    pub(crate) unsafe fn new(
+        matrix: *const S,
+        layout: Layout,
+        vector: *const S::Real,
+        out: *mut S::Real,
+        rows: Range<usize>,
+    ) -> Self {
+        let row_bytes = layout.stride * size_of::<S>();
+        Self {
+            matrix,
+            layout,
+            vector,
+            out,
+            prefetch: Prefetch::for_sizes(rows.len() * row_bytes, layout.rows * row_bytes),
+            rows,
+        }
+    }
+
+    /// All rows from `first` on, up to fewer than `COUNT` left over; returns the first of those.
+    #[inline(always)]
+    fn groups<I: Widen<S>, const COUNT: usize>(&self, simd: I, first: usize) -> usize {
+        let mut row = first;
+        while row + COUNT <= self.rows.end {
+            let sums = self.group::<I, COUNT>(simd, row);
+            for (index, sum) in sums.into_iter().enumerate() {
+                // SAFETY: `row + index < rows.end`, and `out` holds every row.
+                unsafe { self.out.add(row + index).write(simd.sum(sum)) };
+            }
+            row += COUNT;
+        }
+        row
+    }
+
+    /// The sums of the rows `row..row + COUNT`, which exist, as one register each.
+    #[inline(always)]
+    fn group<I: Widen<S>, const COUNT: usize>(&self, simd: I, row: usize) -> [I::Register; COUNT] {
+        let Layout {
+            columns, stride, ..
+        } = self.layout;
+        let line = LINE_BYTES / size_of::<S>();
+        let lines_end = columns / line * line;
+        let distance = self.prefetch.distance_bytes / size_of::<S>();
+        let row_end = lines_end.saturating_sub(distance);
+        let start = self.matrix.wrapping_add(row * stride);
+        let mut sums = [simd.zero(); COUNT];
+
+        let mut column = 0;
+        if self.prefetch.inside_rows {
+            while column < row_end {
+                let ahead = start.wrapping_add(column + distance);
+                self.line::<I, COUNT>(simd, start, column, ahead, &mut sums);
+                column += line;
+            }
+        } else {
+            while column < row_end {
+                self.step(simd, start, column, &mut sums);
+                column += I::WIDTH;
+            }
+        }
+        let successor = start.wrapping_add(COUNT * stride);
+        while column < lines_end {
+            let ahead = successor.wrapping_add(column - row_end);
+            self.line::<I, COUNT>(simd, start, column, ahead, &mut sums);
+            column += line;
+        }
+        while column < columns {
+            let count = I::WIDTH.min(columns - column);
+            // SAFETY: `column + count <= columns`, and the vector holds `columns` numbers.
+            let vector = unsafe { simd.load_part(self.vector.add(column), count) };
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let from = start.wrapping_add(index * stride + column);
+                // SAFETY: row `row + index` exists and holds `count` elements from `column` on.
+                let matrix = unsafe { simd.widen_part(from, count) };
+                *sum = simd.multiply_add(matrix, vector, *sum);
+            }
+            column += count;
+        }
+        sums
+    }
+
+    /// Adds one cache line of every row, from `column` on, to `sums`. `ahead` is where the line
+    /// lies that the first row will need later; those of the other rows follow at the stride.
+    #[inline(always)]
+    fn line<I: Widen<S>, const COUNT: usize>(
+        &self,
+        simd: I,
+        start: *const S,
+        column: usize,
+        ahead: *const S,
+        sums: &mut [I::Register; COUNT],
+    ) {
+        for index in 0..COUNT {
+            simd.prefetch(ahead.wrapping_add(index * self.layout.stride).cast());
+        }
+        for step in 0..LINE_BYTES / size_of::<S>() / I::WIDTH {
+            self.step(simd, start, column + step * I::WIDTH, sums);
+        }
+    }
+
+    /// Adds one register of every row, from `column` on, to `sums`.
+    #[inline(always)]
+    fn step<I: Widen<S>, const COUNT: usize>(
+        &self,
+        simd: I,
+        start: *const S,
+        column: usize,
+        sums: &mut [I::Register; COUNT],
+    ) {
+        // SAFETY: the callers stay inside whole lines of the row; the vector has as many numbers.
+        let vector = unsafe { simd.load(self.vector.add(column)) };
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let from = start.wrapping_add(index * self.layout.stride + column);
+            // SAFETY: the callers' rows exist and hold a whole register from `column` on.
+            let matrix = unsafe { simd.widen(from) };
+            *sum = simd.multiply_add(matrix, vector, *sum);
+        }
+    }
+}
+
+impl<S: Stored, I: Widen<S>> Vectorised<I> for Product<S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self, simd: I) {
+        let mut row = self.rows.start;
+        if I::SIDE_BY_SIDE {
+            row = if is_crowded(self.layout.stride * size_of::<S>()) {
+                self.groups::<I, CROWDED_GROUP_ROWS>(simd, row)
+            } else {
+                self.groups::<I, GROUP_ROWS>(simd, row)
+            };
+            row = self.groups::<I, SMALL_GROUP_ROWS>(simd, row);
+        }
+        self.groups::<I, 1>(simd, row);
+    }
+}
+
+/// Whether a dozen rows this far apart share one or two sets of the first-level cache.
+fn is_crowded(stride_bytes: usize) -> bool {
+    let beyond = stride_bytes % SET_PERIOD_BYTES;
+    beyond.min(SET_PERIOD_BYTES - beyond) < LINE_BYTES / 4
+}

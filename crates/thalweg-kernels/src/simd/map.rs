@@ -1,0 +1,275 @@
+//! Functions of one, two or three numbers applied to whole arrays.
+
+use thalweg_shm::{ArrayError, ArrayMut, ArrayRef, DType};
+
+use super::isa::{Isa, Vectorized};
+use super::number::Number;
+use super::run::{ReadRun, WriteRun};
+
+/// A function of one number.
+pub(crate) trait Function1: Copy {
+    /// What it takes.
+    type A: Number;
+    /// What it gives.
+    type R: Number;
+    /// Its value; `#[inline(always)]`.
+    fn apply(self, a: Self::A) -> Self::R;
+}
+
+/// A function of two numbers.
+pub(crate) trait Function2: Copy {
+    /// What it takes.
+    type A: Number;
+    /// What it takes second.
+    type B: Number;
+    /// What it gives.
+    type R: Number;
+    /// Its value; `#[inline(always)]`.
+    fn apply(self, a: Self::A, b: Self::B) -> Self::R;
+}
+
+/// What a loop reads at each step: the next element, or the same one always.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operand<'a> {
+    /// As many elements as the loop has steps.
+    Each(ReadRun<'a>),
+    /// One element.
+    Same(ReadRun<'a>),
+}
+
+/// `out[i] = function(a[i])` for `count` elements. Runs in place are correct, but slow.
+///
+/// # Panics
+///
+/// When a run is too short or not aligned: a plan that was checked when it was made is wrong.
+pub(crate) fn map1<F: Function1>(
+    isa: Isa,
+    function: F,
+    a: ReadRun<'_>,
+    out: WriteRun<'_>,
+    count: usize,
+) {
+    isa.run(Map1 {
+        function,
+        a: a.elements::<F::A>(count),
+        out: out.elements::<F::R>(count),
+        count,
+    });
+}
+
+/// `out[i] = function(a[i], b[i])` for `count` elements. Runs in place are correct, but slow.
+///
+/// # Panics
+///
+/// As [`map1`].
+pub(crate) fn map2<F: Function2>(
+    isa: Isa,
+    function: F,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: WriteRun<'_>,
+    count: usize,
+) {
+    let out = out.elements::<F::R>(count);
+    match (a, b) {
+        (Operand::Each(a), Operand::Each(b)) => isa.run(Map2 {
+            function,
+            a: a.elements::<F::A>(count),
+            b: b.elements::<F::B>(count),
+            out,
+            count,
+        }),
+        (Operand::Each(a), Operand::Same(b)) => isa.run(Map1 {
+            function: WithSecond(function, b.first()),
+            a: a.elements::<F::A>(count),
+            out,
+            count,
+        }),
+        (Operand::Same(a), Operand::Each(b)) => isa.run(Map1 {
+            function: WithFirst(function, a.first()),
+            a: b.elements::<F::B>(count),
+            out,
+            count,
+        }),
+        (Operand::Same(a), Operand::Same(b)) => isa.run(Fill {
+            value: function.apply(a.first(), b.first()),
+            out,
+            count,
+        }),
+    }
+}
+
+/// [`map1`] on whole arrays of equal length and the function's dtypes.
+pub(crate) fn map1_array<F: Function1>(
+    isa: Isa,
+    function: F,
+    a: ArrayRef<'_>,
+    out: &mut ArrayMut<'_>,
+) -> Result<(), ArrayError> {
+    expect::<F::A>(a.dtype(), a.len(), out.len())?;
+    expect::<F::R>(out.dtype(), out.len(), a.len())?;
+    let count = a.len();
+    map1(
+        isa,
+        function,
+        ReadRun::of_array(a),
+        WriteRun::of_array(out),
+        count,
+    );
+    Ok(())
+}
+
+/// [`map2`] on whole arrays of equal length and the function's dtypes.
+pub(crate) fn map2_array<F: Function2>(
+    isa: Isa,
+    function: F,
+    a: ArrayRef<'_>,
+    b: ArrayRef<'_>,
+    out: &mut ArrayMut<'_>,
+) -> Result<(), ArrayError> {
+    expect::<F::A>(a.dtype(), a.len(), out.len())?;
+    expect::<F::B>(b.dtype(), b.len(), out.len())?;
+    expect::<F::R>(out.dtype(), out.len(), a.len())?;
+    let count = a.len();
+    map2(
+        isa,
+        function,
+        Operand::Each(ReadRun::of_array(a)),
+        Operand::Each(ReadRun::of_array(b)),
+        WriteRun::of_array(out),
+        count,
+    );
+    Ok(())
+}
+
+fn expect<T: Number>(found: DType, len: usize, needed: usize) -> Result<(), ArrayError> {
+    if found != T::DTYPE {
+        return Err(ArrayError::DType {
+            expected: T::DTYPE,
+            found,
+        });
+    }
+    if len < needed {
+        return Err(ArrayError::Range {
+            start: 0,
+            end: needed,
+            len,
+        });
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct WithFirst<F: Function2>(F, F::A);
+
+impl<F: Function2> Function1 for WithFirst<F> {
+    type A = F::B;
+    type R = F::R;
+
+    #[inline(always)]
+    fn apply(self, a: F::B) -> F::R {
+        self.0.apply(self.1, a)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct WithSecond<F: Function2>(F, F::B);
+
+impl<F: Function2> Function1 for WithSecond<F> {
+    type A = F::A;
+    type R = F::R;
+
+    #[inline(always)]
+    fn apply(self, a: F::A) -> F::R {
+        self.0.apply(a, self.1)
+    }
+}
+
+struct Map1<F: Function1> {
+    function: F,
+    a: *const F::A,
+    out: *mut F::R,
+    count: usize,
+}
+
+impl<F: Function1> Vectorized for Map1<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for index in 0..self.count {
+            // SAFETY: `map1` checked that `a` is aligned and readable for `count` elements.
+            let a = unsafe { load(self.a, index) };
+            // SAFETY: `map1` checked that `out` is aligned and writable for `count` elements.
+            unsafe { store(self.out, index, self.function.apply(a)) };
+        }
+    }
+}
+
+struct Map2<F: Function2> {
+    function: F,
+    a: *const F::A,
+    b: *const F::B,
+    out: *mut F::R,
+    count: usize,
+}
+
+impl<F: Function2> Vectorized for Map2<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for index in 0..self.count {
+            // SAFETY: `map2` checked that `a` is aligned and readable for `count` elements.
+            let a = unsafe { load(self.a, index) };
+            // SAFETY: `map2` checked that `b` is aligned and readable for `count` elements.
+            let b = unsafe { load(self.b, index) };
+            // SAFETY: `map2` checked that `out` is aligned and writable for `count` elements.
+            unsafe { store(self.out, index, self.function.apply(a, b)) };
+        }
+    }
+}
+
+struct Fill<R: Number> {
+    value: R,
+    out: *mut R,
+    count: usize,
+}
+
+impl<R: Number> Vectorized for Fill<R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for index in 0..self.count {
+            // SAFETY: the caller checked that `out` is aligned and writable for `count` elements.
+            unsafe { store(self.out, index, self.value) };
+        }
+    }
+}
+
+/// Element `index` of the array at `first`.
+///
+/// # Safety
+///
+/// `first` is aligned for `T` and readable for more than `index` elements.
+#[inline(always)]
+pub(super) unsafe fn load<T: Number>(first: *const T, index: usize) -> T {
+    // SAFETY: inside the array, as the caller promises.
+    let element = unsafe { first.add(index) };
+    // SAFETY: readable and aligned, as the caller promises; every bit pattern is a `T`.
+    unsafe { element.read() }
+}
+
+/// Overwrites element `index` of the array at `first`.
+///
+/// # Safety
+///
+/// `first` is aligned for `T` and writable for more than `index` elements.
+#[inline(always)]
+pub(super) unsafe fn store<T: Number>(first: *mut T, index: usize, value: T) {
+    // SAFETY: inside the array, as the caller promises.
+    let element = unsafe { first.add(index) };
+    // SAFETY: writable and aligned, as the caller promises.
+    unsafe { element.write(value) };
+}

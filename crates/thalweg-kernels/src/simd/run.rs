@@ -1,0 +1,158 @@
+//! Runs of raw memory with a known length: what loops read and write.
+
+use std::marker::PhantomData;
+
+use thalweg_shm::{ArrayMut, ArrayRef};
+
+use super::number::Number;
+
+/// Readable memory. Copies may overlap writable runs; loops then see unspecified values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadRun<'a> {
+    first: *const u8,
+    size_bytes: usize,
+    memory: PhantomData<&'a [u8]>,
+}
+
+/// Writable memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteRun<'a> {
+    first: *mut u8,
+    size_bytes: usize,
+    memory: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> ReadRun<'a> {
+    /// The whole payload of `array`.
+    pub(crate) fn of_array(array: ArrayRef<'a>) -> Self {
+        Self {
+            first: array.as_bytes_ptr(),
+            size_bytes: array.size_bytes(),
+            memory: PhantomData,
+        }
+    }
+
+    /// The memory of `elements`.
+    pub(crate) fn of_slice<T: Number>(elements: &'a [T]) -> Self {
+        Self {
+            first: elements.as_ptr().cast(),
+            size_bytes: size_of_val(elements),
+            memory: PhantomData,
+        }
+    }
+
+    /// A run over raw memory.
+    ///
+    /// # Safety
+    ///
+    /// `first` is readable for `size_bytes` bytes during `'a`, and only this thread or the
+    /// protocol of the stream it belongs to writes there.
+    pub(crate) unsafe fn from_raw(first: *const u8, size_bytes: usize) -> Self {
+        Self {
+            first,
+            size_bytes,
+            memory: PhantomData,
+        }
+    }
+
+    /// `count_bytes` bytes from `start_bytes` on.
+    ///
+    /// # Panics
+    ///
+    /// When they are not all inside the run: a plan that was checked when it was made is wrong.
+    #[inline]
+    pub(crate) fn part(self, start_bytes: usize, count_bytes: usize) -> Self {
+        check_part(start_bytes, count_bytes, self.size_bytes);
+        Self {
+            first: self.first.wrapping_add(start_bytes),
+            size_bytes: count_bytes,
+            memory: PhantomData,
+        }
+    }
+
+    /// Address of the first of `count` elements.
+    ///
+    /// # Panics
+    ///
+    /// When the run is shorter than that, or not aligned for `T`.
+    #[inline(always)]
+    pub(crate) fn elements<T: Number>(self, count: usize) -> *const T {
+        check_part(0, count * size_of::<T>(), self.size_bytes);
+        assert!(self.first.cast::<T>().is_aligned(), "{:?}", self.first);
+        self.first.cast()
+    }
+
+    /// The first element.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::elements`].
+    #[inline(always)]
+    pub(crate) fn first<T: Number>(self) -> T {
+        // SAFETY: `elements` checked that one element is there, aligned.
+        unsafe { self.elements::<T>(1).read() }
+    }
+}
+
+impl<'a> WriteRun<'a> {
+    /// The whole payload of `array`.
+    pub(crate) fn of_array(array: &'a mut ArrayMut<'_>) -> Self {
+        Self {
+            size_bytes: array.size_bytes(),
+            first: array.as_bytes_mut_ptr(),
+            memory: PhantomData,
+        }
+    }
+
+    /// A run over raw memory.
+    ///
+    /// # Safety
+    ///
+    /// `first` is writable for `size_bytes` bytes during `'a`, by this thread only, and no
+    /// reference to that memory exists.
+    pub(crate) unsafe fn from_raw(first: *mut u8, size_bytes: usize) -> Self {
+        Self {
+            first,
+            size_bytes,
+            memory: PhantomData,
+        }
+    }
+
+    /// `count_bytes` bytes from `start_bytes` on.
+    ///
+    /// # Panics
+    ///
+    /// As [`ReadRun::part`].
+    #[inline]
+    pub(crate) fn part(self, start_bytes: usize, count_bytes: usize) -> Self {
+        check_part(start_bytes, count_bytes, self.size_bytes);
+        Self {
+            first: self.first.wrapping_add(start_bytes),
+            size_bytes: count_bytes,
+            memory: PhantomData,
+        }
+    }
+
+    /// Address of the first of `count` elements.
+    ///
+    /// # Panics
+    ///
+    /// When the run is shorter than that, or not aligned for `T`.
+    #[inline(always)]
+    pub(crate) fn elements<T: Number>(self, count: usize) -> *mut T {
+        check_part(0, count * size_of::<T>(), self.size_bytes);
+        assert!(self.first.cast::<T>().is_aligned(), "{:?}", self.first);
+        self.first.cast()
+    }
+}
+
+#[inline(always)]
+fn check_part(start_bytes: usize, count_bytes: usize, size_bytes: usize) {
+    let fits = start_bytes
+        .checked_add(count_bytes)
+        .is_some_and(|end_bytes| end_bytes <= size_bytes);
+    assert!(
+        fits,
+        "{count_bytes} bytes from byte {start_bytes} are outside a run of {size_bytes} bytes"
+    );
+}
