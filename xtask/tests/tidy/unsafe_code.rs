@@ -15,8 +15,9 @@ const FORBIDDING: [&str; 5] = [
 ];
 
 /// Modules of the kernel crates that hold SIMD code, and the one that exports buffers to Python.
-const UNSAFE_MODULES: [&str; 2] = [
+const UNSAFE_MODULES: [&str; 3] = [
     "crates/thalweg-kernels/src/matrix_vector/",
+    "crates/thalweg-kernels/src/simd/",
     "crates/thalweg-py/src/buffer.rs",
 ];
 
