@@ -47,6 +47,6 @@ pub(crate) enum Group {
     Loom,
     /// The Rust API documentation builds without warnings.
     Docs,
-    /// The Python package: installation, tests, type stubs.
+    /// The Python package: installation, tests, types, documentation pages.
     Python,
 }

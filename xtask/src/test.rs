@@ -38,7 +38,7 @@ impl Step {
 const PYTHON_INSTALLATION: &str = "python installation";
 
 /// All steps in their order: quick verdicts first.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::new(Group::Fmt, "formatting", rust::formatting),
     Step::new(Group::Clippy, "lints", rust::lints),
     Step::new(Group::Rust, "rust tests", rust::tests),
@@ -49,6 +49,8 @@ const STEPS: [Step; 10] = [
     Step::new(Group::Python, "python tests", python::tests).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "python types", python::types).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "python type stubs", python::stubs).needs(PYTHON_INSTALLATION),
+    Step::new(Group::Python, "documentation pages", python::documentation)
+        .needs(PYTHON_INSTALLATION),
 ];
 
 /// Runs the chosen steps and prints the summary.

@@ -28,7 +28,7 @@ pub(super) fn install() -> StepResult {
         "install",
         "--disable-pip-version-check",
         "--editable",
-        ".[test]",
+        ".[docs,test]",
     ]))?)
 }
 
@@ -48,6 +48,20 @@ pub(super) fn stubs() -> StepResult {
         "-m",
         "mypy.stubtest",
         "thalweg._native",
+    ]))?)
+}
+
+/// The documentation builds: every page is in it and every link leads somewhere.
+pub(super) fn documentation() -> StepResult {
+    Ok(run(&mut venv_python([
+        "-m",
+        "sphinx",
+        "-W",
+        "-q",
+        "-b",
+        "html",
+        "docs",
+        "docs/_build/html",
     ]))?)
 }
 
