@@ -9,14 +9,18 @@ impl Words<'_> {
     pub fn register(&self, who: Who) -> Option<AttachmentId> {
         (0..ROWS).find_map(|row| {
             let entry = &self.control.rows[row];
-            // AcqRel: after a reaper's clearing, so its new generation is seen below.
+            // AcqRel: after the clearing of the row, and so after all its former generations.
             entry
                 .who
                 .compare_exchange(Who::NOBODY.0, who.0, Ordering::AcqRel, Ordering::Relaxed)
                 .ok()?;
-            let generation = entry.generation.load(Ordering::Acquire);
-            // A generation of 0 would make an id of nobody; only a corrupt segment has one.
-            Some(AttachmentId::new(generation.max(1), row))
+            // The newcomer opens its generation itself; only the owner of a row writes this word.
+            // Were it the reapers, a second one could read the new generation while the row still
+            // names the dead, and then clear what the newcomer holds by then.
+            let generation = next_generation(entry.generation.load(Ordering::Relaxed));
+            // Release: whoever reads the new generation does not find the former owner any more.
+            entry.generation.store(generation, Ordering::Release);
+            Some(AttachmentId::new(generation, row))
         })
     }
 
@@ -49,7 +53,7 @@ impl Words<'_> {
         let entry = &self.control.rows[row];
         let generation = entry.generation.load(Ordering::Acquire);
         // Read the generation before, and re-check the owner after: else a slow reaper would clear
-        // what a newcomer in the row holds.
+        // what a newcomer in the row holds. While the row names the dead this is their generation.
         if entry.who.load(Ordering::Acquire) != dead.0 {
             return;
         }
@@ -67,17 +71,8 @@ impl Words<'_> {
                     .ok();
             }
         }
-        // Holdings, generation, row, in this order: a reaper that dies in between leaves the row
-        // to the next one, and a newcomer starts in a new generation.
-        entry
-            .generation
-            .compare_exchange(
-                generation,
-                next_generation(generation),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .ok();
+        // Holdings first, then the row: a reaper that dies in between leaves the row to the next
+        // one. Exact, so a slow reaper misses a newcomer; AcqRel, so the newcomer comes after.
         entry
             .who
             .compare_exchange(dead.0, Who::NOBODY.0, Ordering::AcqRel, Ordering::Relaxed)

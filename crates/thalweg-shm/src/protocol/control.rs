@@ -70,7 +70,7 @@ pub struct NamespaceGroup {
 pub struct Row {
     /// [`Who`](super::words::Who); claimed and cleared by one compare-exchange.
     pub who: AtomicU64,
-    /// Generation of the row, at least 1; moves on before `who` is cleared.
+    /// Generation of the row's present or last owner, who writes it after claiming the row.
     pub generation: AtomicU32,
 }
 
@@ -108,8 +108,8 @@ impl Control {
         }
     }
 
-    /// Fresh words outside any segment, for models and tests. A new segment is zero bytes, plus
-    /// generation 1 in every row.
+    /// Fresh words outside any segment, for models and tests. In a new segment all of them are
+    /// zero bytes, too.
     pub fn new() -> Self {
         let zeros = |_| AtomicU64::new(0);
         Self {
@@ -136,7 +136,7 @@ impl Control {
             reserved: [0; (0xc00 - 4 * 128) / 8],
             rows: std::array::from_fn(|_| Row {
                 who: AtomicU64::new(0),
-                generation: AtomicU32::new(1),
+                generation: AtomicU32::new(0),
             }),
             more_tickets: std::array::from_fn(zeros),
         }

@@ -141,32 +141,48 @@ impl Words<'_> {
         Ok(())
     }
 
-    /// Gives the claimed slot back, empty. The last published frame stays what it was.
-    pub fn abort(&self, claim: Claim) {
-        let writer = &self.control.writer;
-        // Only lock holders write it, so a load and a store are enough.
-        let attempts = writer.attempts.load(Ordering::Relaxed).wrapping_add(1);
-        writer.attempts.store(attempts, Ordering::Relaxed);
+    /// Gives the claimed slot back, empty. The last published frame stays what it was, except that
+    /// a strict stream marks it as abandoned. Sleepers hear of it from the next event.
+    pub fn abort(&self, claim: Claim, is_strict: bool) {
+        // First, as in `repair`: once the slot is empty nobody could tell that this is due.
+        if is_strict {
+            self.event(0, true, || {});
+        }
+        self.count_attempt();
         self.slots[claim.slot]
             .sequence
             .store(Sequence::EMPTY.0, Ordering::Release);
     }
 
-    /// Removes what a holder that died left behind. Idempotent; the repairer may die, too.
-    /// Returns whether a half-written frame was found.
-    pub fn repair(&self, head: Head) -> bool {
-        let mut found = false;
-        for slot in self.slots {
-            let sequence = Sequence(slot.sequence.load(Ordering::Relaxed));
-            if sequence.is_busy() || sequence.count() > head.count() {
-                slot.sequence.store(Sequence::EMPTY.0, Ordering::Release);
-                found |= sequence.is_busy();
-            }
+    /// Removes what a holder that died left behind. A half-written frame marks the newest one of a
+    /// strict stream as abandoned; sleepers hear of it from the next event.
+    ///
+    /// Idempotent, and the repairer may die, too: the half-written slots are what tells the next
+    /// one that there is something to do, so they are emptied last.
+    pub fn repair(&self, head: Head, is_strict: bool) {
+        let debris = || {
+            self.slots.iter().filter_map(|slot| {
+                let sequence = Sequence(slot.sequence.load(Ordering::Relaxed));
+                let is_left = sequence.is_busy() || sequence.count() > head.count();
+                is_left.then_some((slot, sequence))
+            })
+        };
+        if is_strict && debris().any(|(_, sequence)| sequence.is_busy()) {
+            self.event(0, true, || {});
         }
-        let writer = &self.control.writer;
-        let attempts = writer.attempts.load(Ordering::Relaxed).wrapping_add(1);
-        writer.attempts.store(attempts, Ordering::Relaxed);
-        found
+        if debris().next().is_some() {
+            self.count_attempt();
+        }
+        for (slot, _) in debris() {
+            slot.sequence.store(Sequence::EMPTY.0, Ordering::Release);
+        }
+    }
+
+    fn count_attempt(&self) {
+        let attempts = &self.control.writer.attempts;
+        // Only lock holders write it, so a load and a store are enough.
+        let counted = attempts.load(Ordering::Relaxed).wrapping_add(1);
+        attempts.store(counted, Ordering::Relaxed);
     }
 
     /// Sets `bits` of the state word and has every sleeper look again. Anybody may do this; it

@@ -57,7 +57,7 @@ impl Head {
     /// The head after an event: nothing new, but sleepers have to look.
     #[must_use]
     pub fn with_event(self, invalidate: bool) -> Self {
-        let event = (self.0 + 1) & Self::EVENT_MASK;
+        let event = self.0.wrapping_add(1) & Self::EVENT_MASK;
         let invalid = if invalidate { Self::INVALID } else { 0 };
         Self(self.0 & !Self::EVENT_MASK | event | invalid)
     }
@@ -120,8 +120,8 @@ impl Sequence {
 
 /// A process as a stream knows it: `generation:24 | row:7`, never 0.
 ///
-/// The generation of a row moves on when its process detaches or is found dead, so whatever that
-/// process left behind can be cleared by exact compare-exchange, any number of times.
+/// Every process that claims a row opens a new generation of it, so whatever an earlier one left
+/// behind can be cleared by exact compare-exchange, any number of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttachmentId(u32);
 

@@ -1,0 +1,396 @@
+//! The folder streams live in: creating, opening, finding and removing them by name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thalweg_os::clock;
+use thalweg_os::file::{self, Access, FileFacts, UnpublishedFile};
+use thalweg_os::mapping::{Mapping, Protection};
+use thalweg_os::process::{Liveness, ProcessIdentity, boot_id};
+use thalweg_os::random::random_id;
+
+use super::attachment::Attachment;
+use super::error::{CreateError, OpenError, UnlinkError};
+use super::publication::Publication;
+use super::{Stream, StreamOptions, spin};
+use crate::copy::copy_bytes;
+use crate::dtype::DType;
+use crate::protocol::control::Control;
+use crate::protocol::publish::state;
+use crate::protocol::sync::Ordering;
+use crate::protocol::words::LockWord;
+use crate::segment::geometry::Geometry;
+use crate::segment::header::{Header, flags};
+use crate::segment::name::{PREFIX, file_name};
+
+/// A folder on a shared-memory file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamDirectory {
+    path: PathBuf,
+}
+
+impl Default for StreamDirectory {
+    /// `/dev/shm`, or what the environment variable `THALWEG_SHM_DIR` names.
+    fn default() -> Self {
+        Self::new(file::default_directory())
+    }
+}
+
+/// Facts about one stream, as of one look.
+#[derive(Clone, Debug)]
+pub struct StreamStat {
+    /// Name, layout, creator and flags.
+    pub header: Header,
+    /// Whether the creating process still runs.
+    pub creator: Liveness,
+    /// The newest frame; count 0 if there is none.
+    pub newest: Publication,
+    /// Attached processes that live: pid in its own namespace.
+    pub attached_pids: Vec<u32>,
+    /// Frames borrowed right now.
+    pub borrowed: usize,
+    /// Pid of the process that holds the writer lock.
+    pub lock_holder_pid: Option<u32>,
+    /// True if this process may write it.
+    pub is_writable: bool,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+/// What became of one stream in [`StreamDirectory::purge`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purged {
+    /// It was removed (or would have been).
+    Removed,
+    /// It belongs to a run of this process, which lives.
+    InUse {
+        /// Pid of the run.
+        pid: u32,
+    },
+    /// It could not be removed.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+impl StreamDirectory {
+    /// The folder `path`, which should be on a tmpfs.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates the stream `name`: built without a name, complete before anybody can see it. A
+    /// creator that dies half way leaves nothing.
+    pub fn create(&self, name: &str, options: &StreamOptions) -> Result<Stream, CreateError> {
+        let file_name = file_name(name)?;
+        let geometry = Geometry::new(options.dtype, &options.shape, options.slots)?;
+        let path = self.path.join(&file_name);
+        let exists = || CreateError::Exists {
+            name: name.to_owned(),
+        };
+        if FileFacts::of_path(&path).is_ok() {
+            // Saves building a large segment in vain; linking it decides.
+            return Err(exists());
+        }
+        let system = |source| CreateError::System {
+            name: name.to_owned(),
+            directory: self.path.clone(),
+            source,
+        };
+        let header = Header {
+            name: name.to_owned(),
+            instance: random_id().map_err(system)?,
+            boot: boot_id(),
+            creator: ProcessIdentity::current().map_err(system)?,
+            flags: flags_of(options),
+            created_wall_ns: clock::wall_ns(),
+            geometry,
+        };
+        let file = UnpublishedFile::new(
+            &self.path,
+            header.geometry.file_bytes as u64,
+            options.mode,
+            options.group,
+        )
+        .map_err(|source| CreateError::Build {
+            name: name.to_owned(),
+            source,
+        })?;
+        write_identity(&file, &header).map_err(system)?;
+        let descriptor = file.publish(&file_name).map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                exists()
+            } else {
+                system(error)
+            }
+        })?;
+        let attachment = Attachment::of_file(descriptor, &path, Access::ReadWrite)
+            .map_err(|error| system(io::Error::other(format!("the new segment: {error:?}"))))?;
+        Ok(Stream::of(attachment))
+    }
+
+    /// Opens the stream `name`; read-only if its mode allows this process no more.
+    pub fn open(&self, name: &str) -> Result<Stream, OpenError> {
+        let path = self.path.join(file_name(name)?);
+        Ok(Stream::of(Attachment::open(&path, name)?))
+    }
+
+    /// Removes the stream `name`, whatever generation is current; also a file of that name that is
+    /// no stream, so that no name is ever stuck. True if there was something to remove.
+    ///
+    /// Streams of a running pipeline are refused.
+    pub fn unlink(&self, name: &str) -> Result<bool, UnlinkError> {
+        let path = self.path.join(file_name(name)?);
+        match Attachment::open(&path, name) {
+            Ok(attachment) => {
+                refuse_live_run(&attachment.header)?;
+                unlink_attachment(&attachment)?;
+                Ok(true)
+            }
+            Err(OpenError::Missing { .. }) => Ok(false),
+            Err(OpenError::Header { .. }) => unlink_unreadable(&path, name),
+            Err(OpenError::System { name, path, source }) => {
+                Err(UnlinkError::System { name, path, source })
+            }
+            Err(OpenError::Name(error)) => Err(error.into()),
+        }
+    }
+
+    /// Names of all streams this user can read, sorted.
+    pub fn list(&self) -> io::Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .segments()?
+            .into_iter()
+            .filter_map(|path| header_of(&path))
+            .map(|header| header.name)
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn segments(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+                paths.push(entry.path());
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Facts about the stream `name`.
+    pub fn stat(&self, name: &str) -> Result<StreamStat, OpenError> {
+        let path = self.path.join(file_name(name)?);
+        let attachment = Attachment::open(&path, name)?;
+        let words = attachment.words();
+        let lock = LockWord(words.control.writer.lock.load(Ordering::Relaxed));
+        let attached_pids = words
+            .attached()
+            .filter(|&(row, who)| attachment.liveness(row, who) != Liveness::Dead)
+            .map(|(_, who)| who.pid())
+            .collect();
+        Ok(StreamStat {
+            creator: attachment.header.creator_liveness(),
+            newest: attachment.newest(),
+            attached_pids,
+            borrowed: words.pin_owners().count(),
+            lock_holder_pid: lock.owner().and_then(|owner| attachment.pid_of(owner)),
+            is_writable: attachment.is_writable(),
+            file_bytes: attachment.header.geometry.file_bytes as u64,
+            header: attachment.header.clone(),
+        })
+    }
+
+    /// Removes every stream whose name begins with `prefix`, except those of pipelines that run,
+    /// and what creators that died have left. With `dry_run` it only tells what it would do.
+    pub fn purge(&self, prefix: &str, dry_run: bool) -> io::Result<Vec<(String, Purged)>> {
+        let mut purged = Vec::new();
+        for name in self.list()? {
+            if !name.starts_with(prefix) {
+                continue;
+            }
+            let outcome = if dry_run {
+                self.stat(&name)
+                    .map_err(|error| error.to_string())
+                    .and_then(|stat| {
+                        refuse_live_run(&stat.header).map_err(|error| error.to_string())
+                    })
+            } else {
+                self.unlink(&name)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            };
+            let live_run = self
+                .stat(&name)
+                .ok()
+                .and_then(|stat| live_run(&stat.header));
+            purged.push((
+                name,
+                match (outcome, live_run) {
+                    (Ok(()), _) => Purged::Removed,
+                    (Err(_), Some(pid)) => Purged::InUse { pid },
+                    (Err(message), None) => Purged::Failed { message },
+                },
+            ));
+        }
+        if !dry_run {
+            file::remove_abandoned(&self.path)?;
+            if prefix.is_empty() {
+                spin::remove_unused_permits();
+            }
+        }
+        Ok(purged)
+    }
+}
+
+fn flags_of(options: &StreamOptions) -> u32 {
+    let reads_without_writing = |shift: u32| options.mode >> shift & 0o6 == 0o4;
+    let mut bits = 0;
+    if options.strict {
+        bits |= flags::STRICT;
+    }
+    if options.ends_with_creator {
+        bits |= flags::ENDS_WITH_CREATOR;
+    }
+    if reads_without_writing(3) || reads_without_writing(0) {
+        bits |= flags::WAKE_ALWAYS;
+    }
+    bits
+}
+
+/// Fills in the identity and the words that do not begin as zero, and touches every page.
+fn write_identity(file: &UnpublishedFile, header: &Header) -> io::Result<()> {
+    let mapping = Mapping::new(
+        file.descriptor(),
+        0,
+        header.geometry.file_bytes,
+        Protection::ReadWrite,
+    )?;
+    let identity = header.encode();
+    let control = Control::new();
+    let start = mapping.address().as_ptr();
+    // SAFETY: the mapping is at least REGION_BYTES long, and private until published.
+    unsafe { copy_bytes(identity.as_ptr(), start, identity.len()) };
+    // SAFETY: as above; Control fits in the region behind the identity, and is plain words.
+    unsafe {
+        copy_bytes(
+            std::ptr::from_ref(&control).cast(),
+            start.wrapping_add(Control::OFFSET),
+            size_of::<Control>(),
+        );
+    };
+    Ok(())
+}
+
+fn header_of(path: &Path) -> Option<Header> {
+    use std::os::fd::AsFd;
+    let file = file::open(path, Access::ReadOnly).ok()?;
+    let facts = FileFacts::of(&file).ok()?;
+    if !facts.regular || facts.size_bytes < Control::REGION_BYTES as u64 {
+        return None;
+    }
+    let mapping = Mapping::new(file.as_fd(), 0, Control::OFFSET, Protection::ReadOnly).ok()?;
+    let mut identity = [0u8; Control::OFFSET];
+    // SAFETY: the mapping is OFFSET bytes long and the target is private.
+    unsafe {
+        copy_bytes(
+            mapping.address().as_ptr(),
+            identity.as_mut_ptr(),
+            Control::OFFSET,
+        );
+    };
+    let header = Header::check(&identity, facts.size_bytes).ok()?;
+    let expected = file_name(&header.name).ok()?;
+    (path.file_name()?.to_str()? == expected).then_some(header)
+}
+
+/// Pid of the living run the stream belongs to.
+fn live_run(header: &Header) -> Option<u32> {
+    let is_live = header.has(flags::ENDS_WITH_CREATOR)
+        && header.creator_liveness() != Liveness::Dead
+        && header.creator.pid != std::process::id();
+    is_live.then_some(header.creator.pid)
+}
+
+fn refuse_live_run(header: &Header) -> Result<(), UnlinkError> {
+    match live_run(header) {
+        Some(pid) => Err(UnlinkError::InUse {
+            name: header.name.clone(),
+            pid,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Removes the name of `attachment` while it leads there, and wakes everybody.
+pub(crate) fn unlink_attachment(attachment: &Arc<Attachment>) -> Result<(), UnlinkError> {
+    let path = &attachment.path;
+    let system = |source| UnlinkError::System {
+        name: attachment.name(),
+        path: path.clone(),
+        source,
+    };
+    let file = match file::open(path, Access::ReadOnly) {
+        // Gone already, by somebody else's hand: the waiters may not know yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            announce_unlink(attachment);
+            return Ok(());
+        }
+        opened => opened.map_err(system)?,
+    };
+    // Only the holder of the inode's lock may remove or replace the name: nobody removes a
+    // generation he did not look at.
+    file::lock_exclusive(&file).map_err(system)?;
+    let locked = FileFacts::of(&file).map_err(system)?;
+    let is_own = locked.identity == attachment.identity();
+    let is_current = FileFacts::of_path(path).is_ok_and(|facts| facts.identity == locked.identity);
+    if !is_own {
+        return if is_current {
+            Err(UnlinkError::Stale {
+                name: attachment.name(),
+            })
+        } else {
+            // The name changed hands while waiting for the lock: look again.
+            drop(file);
+            unlink_attachment(attachment)
+        };
+    }
+    if is_current {
+        file::remove(path).map_err(system)?;
+    }
+    announce_unlink(attachment);
+    Ok(())
+}
+
+fn announce_unlink(attachment: &Attachment) {
+    if attachment.is_writable() {
+        let words = attachment.words();
+        words.event(state::UNLINKED, false, || attachment.wake_head());
+    }
+}
+
+fn unlink_unreadable(path: &Path, name: &str) -> Result<bool, UnlinkError> {
+    match file::remove(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(UnlinkError::System {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Dtype and shape in one line, for messages: `float32[480, 640]`.
+pub fn describe_layout(dtype: DType, shape: &[usize]) -> String {
+    format!("{dtype}{shape:?}")
+}

@@ -1,0 +1,388 @@
+//! What can go wrong with a stream, one enum per operation.
+
+use std::io;
+use std::path::PathBuf;
+
+use thalweg_os::file::BuildError;
+
+use crate::dtype::DType;
+use crate::protocol::Corrupt;
+use crate::segment::geometry::GeometryError;
+use crate::segment::header::HeaderError;
+use crate::segment::name::NameError;
+
+/// A stream could not be created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The name cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Dtype, shape or slots cannot be.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The name is taken.
+    #[error("shared memory stream {name:?} already exists")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// No file of that size could be made.
+    #[error("cannot create stream {name:?}: {source}")]
+    Build {
+        /// The name.
+        name: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// The system refused something else.
+    #[error("cannot create stream {name:?} in {}: {source}", directory.display())]
+    System {
+        /// The name.
+        name: String,
+        /// The folder.
+        directory: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// A stream could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No such stream.
+    #[error("shared memory stream {name:?} does not exist")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// The file is not a stream.
+    #[error("cannot open stream {name:?}: {source} ({})", path.display())]
+    Header {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: HeaderError,
+    },
+    /// The system refused.
+    #[error("cannot open stream {name:?}: {source} ({})", path.display())]
+    System {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Why a handle cannot be used, whatever for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StaleReason {
+    /// The name was removed.
+    #[error("it was unlinked")]
+    Unlinked,
+    /// The name leads to a newer stream.
+    #[error("it was replaced by a newer stream of the same name")]
+    Replaced,
+    /// The writer declared the end.
+    #[error("its writer ended it")]
+    Ended,
+}
+
+/// The writer lock was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else held it until the deadline.
+    #[error("timed out waiting for the shared memory lock of stream {name:?}{}", held_by(*.holder))]
+    TimedOut {
+        /// The stream.
+        name: String,
+        /// Pid of the holder, if another process.
+        holder: Option<u32>,
+    },
+    /// The caller's interrupt asked to stop.
+    #[error("interrupted while waiting for the shared memory lock of stream {name:?}")]
+    Interrupted {
+        /// The stream.
+        name: String,
+    },
+    /// This process may only read the stream.
+    #[error("stream {name:?} is read-only for this process")]
+    ReadOnly {
+        /// The stream.
+        name: String,
+    },
+    /// All rows of the attachment table are taken by living processes.
+    #[error("stream {name:?} has {limit} attached processes already")]
+    TooManyProcesses {
+        /// The stream.
+        name: String,
+        /// Rows of the table.
+        limit: usize,
+    },
+    /// The system refused.
+    #[error("cannot attach to stream {name:?}: {source}")]
+    System {
+        /// The stream.
+        name: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn held_by(holder: Option<u32>) -> String {
+    holder.map_or_else(
+        || ": another thread of this process holds it".to_owned(),
+        |pid| format!(": process {pid} holds it"),
+    )
+}
+
+/// A frame was not written. The last good frame is still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The lock was not taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The payload has another size.
+    #[error("stream {name:?} holds {expected_bytes} bytes per frame, found {found_bytes}")]
+    Size {
+        /// The stream.
+        name: String,
+        /// Bytes of a payload.
+        expected_bytes: usize,
+        /// Bytes given.
+        found_bytes: usize,
+    },
+    /// The payload has another dtype or shape.
+    #[error(
+        "stream {name:?} holds {expected_dtype} of shape {expected_shape:?}, found {found_dtype} of shape {found_shape:?}"
+    )]
+    Shape {
+        /// The stream.
+        name: String,
+        /// Its dtype.
+        expected_dtype: DType,
+        /// Its shape.
+        expected_shape: Vec<usize>,
+        /// Dtype given.
+        found_dtype: DType,
+        /// Shape given.
+        found_shape: Vec<usize>,
+    },
+    /// The same thread is writing a frame already.
+    #[error("a frame of stream {name:?} is being written already: publish or abort it first")]
+    ScopeOpen {
+        /// The stream.
+        name: String,
+    },
+    /// See [`Corrupt`].
+    #[error("stream {name:?}: {source}")]
+    Corrupt {
+        /// The stream.
+        name: String,
+        /// What was found.
+        source: Corrupt,
+    },
+    /// The system refused to map the segment for writing.
+    #[error("cannot map stream {name:?} for writing: {source}")]
+    System {
+        /// The stream.
+        name: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// No frame was read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The target has another size.
+    #[error(
+        "stream {name:?} holds {expected_bytes} bytes per frame, the target holds {found_bytes}"
+    )]
+    Size {
+        /// The stream.
+        name: String,
+        /// Bytes of a payload.
+        expected_bytes: usize,
+        /// Bytes of the target.
+        found_bytes: usize,
+    },
+    /// The writer gave its frame up, in a strict stream or before the first complete one.
+    #[error(
+        "stream {name:?} has an incomplete write: the writer aborted or exited before it was done"
+    )]
+    Inconsistent {
+        /// The stream.
+        name: String,
+    },
+    /// Frames were replaced faster than they could be copied.
+    #[error(
+        "timed out waiting for a stable write of stream {name:?}: {attempts} copies were overtaken by the writer and no pin ticket was free (create it with more slots)"
+    )]
+    Overtaken {
+        /// The stream.
+        name: String,
+        /// Copies that were started.
+        attempts: u32,
+    },
+    /// See [`Corrupt`].
+    #[error("stream {name:?}: {source}")]
+    Corrupt {
+        /// The stream.
+        name: String,
+        /// What was found.
+        source: Corrupt,
+    },
+}
+
+/// No frame was borrowed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BorrowError {
+    /// Nothing was published yet.
+    #[error("stream {name:?} has no frame to borrow yet")]
+    Empty {
+        /// The stream.
+        name: String,
+    },
+    /// The writer gave its frame up, in a strict stream or before the first complete one.
+    #[error(
+        "stream {name:?} has an incomplete write: the writer aborted or exited before it was done"
+    )]
+    Inconsistent {
+        /// The stream.
+        name: String,
+    },
+    /// Two slots leave nothing to pin.
+    #[error(
+        "borrow() needs slots >= 3; stream {name:?} has 2: use read(), or create it with more slots"
+    )]
+    TooFewSlots {
+        /// The stream.
+        name: String,
+    },
+    /// All tickets are taken by living processes.
+    #[error(
+        "all {tickets} frames of stream {name:?} that can be borrowed at once are held (by process {}): release one, or create the stream with slots >= {}",
+        list(holders),
+        tickets + 3
+    )]
+    Limit {
+        /// The stream.
+        name: String,
+        /// Tickets of the stream.
+        tickets: usize,
+        /// Pids of the holders.
+        holders: Vec<u32>,
+    },
+    /// This process may only read the stream.
+    #[error(
+        "stream {name:?} is read-only for this process, and borrowing needs a ticket: use read()"
+    )]
+    ReadOnly {
+        /// The stream.
+        name: String,
+    },
+    /// No row in the attachment table.
+    #[error(transparent)]
+    Attach(LockError),
+    /// See [`Corrupt`].
+    #[error("stream {name:?}: {source}")]
+    Corrupt {
+        /// The stream.
+        name: String,
+        /// What was found.
+        source: Corrupt,
+    },
+}
+
+fn list(pids: &[u32]) -> String {
+    let texts: Vec<String> = pids.iter().map(u32::to_string).collect();
+    texts.join(", ")
+}
+
+/// A wait ended without a new frame.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The deadline passed.
+    #[error("timed out waiting for stream {name:?} to pass count {after}")]
+    TimedOut {
+        /// The stream.
+        name: String,
+        /// The count that was not passed.
+        after: u64,
+    },
+    /// Nothing new will ever come under this handle.
+    #[error("stream {name:?} will not be written any more: {reason}")]
+    Stale {
+        /// The stream.
+        name: String,
+        /// Why.
+        reason: StaleReason,
+    },
+    /// Somebody closed the handle meanwhile.
+    #[error("stream {name:?} was closed while a read was waiting")]
+    Closed {
+        /// The stream.
+        name: String,
+    },
+    /// The caller's interrupt asked to stop.
+    #[error("interrupted while waiting for stream {name:?}")]
+    Interrupted {
+        /// The stream.
+        name: String,
+    },
+    /// The writer gave its frame up, in a strict stream.
+    #[error(
+        "stream {name:?} has an incomplete write: the writer aborted or exited before it was done"
+    )]
+    Inconsistent {
+        /// The stream.
+        name: String,
+    },
+}
+
+/// A name was not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlinkError {
+    /// The name cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The handle belongs to an older stream of this name.
+    #[error("stream {name:?} was replaced by a newer generation; this handle cannot unlink it")]
+    Stale {
+        /// The stream.
+        name: String,
+    },
+    /// The stream belongs to a run that is under way.
+    #[error("stream {name:?} belongs to a running pipeline (process {pid}): stop that first")]
+    InUse {
+        /// The stream.
+        name: String,
+        /// Pid of the run.
+        pid: u32,
+    },
+    /// The system refused.
+    #[error("cannot unlink stream {name:?}: {source} ({})", path.display())]
+    System {
+        /// The stream.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,325 @@
+//! Named streams: the newest frame, and a bounded history, of one array.
+//!
+//! One writer at a time, any number of readers; readers never slow the writer and the writer never
+//! waits for them. Three ways to read: [`Stream::read`] copies, [`Stream::borrow`] pins the frame
+//! in place, waiting is for a count above one already seen. Two ways to write: [`Stream::write`]
+//! copies in, [`Stream::loan`] lends the next slot.
+//!
+//! ```
+//! use thalweg_shm::{ArrayRef, DType, Patience, PublishOptions, Stream, StreamOptions, WaitPolicy};
+//!
+//! # let name = format!("doc-stream-{}", std::process::id());
+//! let writer = Stream::create(&name, &StreamOptions::new(DType::Float32, &[2, 2]))?;
+//! let reader = Stream::open(&name)?;
+//!
+//! let frame = [1.0f32, 2.0, 3.0, 4.0];
+//! writer.write(ArrayRef::from_slice(&frame, &[2, 2]), PublishOptions::default(), Patience::ENDLESS)?;
+//!
+//! let count = reader.wait_after(0, WaitPolicy::Adaptive, Patience::ENDLESS)?;
+//! assert_eq!(count, 1);
+//! let borrowed = reader.borrow()?;
+//! assert_eq!(borrowed.array().to_vec::<f32>()?, frame);
+//! writer.unlink()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod attachment;
+pub mod directory;
+pub mod error;
+mod frame;
+mod loan;
+mod local_lock;
+mod lock;
+mod publication;
+mod read;
+mod spin;
+mod wait;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use attachment::Attachment;
+pub use attachment::Interrupt;
+pub use directory::{Purged, StreamDirectory, StreamStat};
+use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
+pub use error::{StaleReason, WriteError};
+pub use frame::Frame;
+pub use loan::Loan;
+pub use lock::{Patience, WriteLock};
+pub use publication::{Publication, PublishOptions};
+use thalweg_os::process::Liveness;
+pub use wait::WaitPolicy;
+use wait::{Cadence, Waiter};
+
+use crate::array::ArrayRef;
+use crate::dtype::DType;
+use crate::protocol::publish::state;
+use crate::segment::header::{Header, flags};
+
+/// Slots of a stream unless asked otherwise: the last published, one being written, two to pin.
+pub const DEFAULT_SLOTS: usize = 4;
+
+/// What a new stream is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Element type.
+    pub dtype: DType,
+    /// Extent of every axis, slowest first; at least one axis, none empty.
+    pub shape: Vec<usize>,
+    /// Frames held at once, 2 to 127. Two fewer can be borrowed at a time.
+    pub slots: usize,
+    /// Permission bits of the file.
+    pub mode: u32,
+    /// Group of the file, if not the creating process's.
+    pub group: Option<u32>,
+    /// After an abort or a writer's death, give readers an error until the next complete frame
+    /// instead of the last good one.
+    pub strict: bool,
+    /// The stream is debris as soon as the creating process has ended.
+    pub ends_with_creator: bool,
+}
+
+impl StreamOptions {
+    /// A stream of `shape` and `dtype` with four slots, private to the user, lenient.
+    pub fn new(dtype: DType, shape: &[usize]) -> Self {
+        Self {
+            dtype,
+            shape: shape.to_owned(),
+            slots: DEFAULT_SLOTS,
+            mode: 0o600,
+            group: None,
+            strict: false,
+            ends_with_creator: false,
+        }
+    }
+}
+
+/// A handle of a named stream.
+///
+/// Handles are cheap; those of one process share mappings, registration and pins. Dropping the
+/// last one leaves the stream in place: it lives until [`Stream::unlink`].
+#[derive(Debug)]
+pub struct Stream {
+    attachment: Arc<Attachment>,
+    closed: AtomicBool,
+    cadence: Cadence,
+}
+
+impl Stream {
+    fn of(attachment: Arc<Attachment>) -> Self {
+        Self {
+            attachment,
+            closed: AtomicBool::new(false),
+            cadence: Cadence::new(),
+        }
+    }
+
+    /// Creates the stream `name` in the default directory.
+    pub fn create(name: &str, options: &StreamOptions) -> Result<Self, CreateError> {
+        StreamDirectory::default().create(name, options)
+    }
+
+    /// Opens the stream `name` of the default directory.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        StreamDirectory::default().open(name)
+    }
+
+    /// Another handle of the same stream, open even if this one is closed.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self::of(Arc::clone(&self.attachment))
+    }
+
+    /// Name, layout, creator and flags: fixed at creation.
+    pub fn header(&self) -> &Header {
+        &self.attachment.header
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.header().geometry.dtype
+    }
+
+    /// Extent of every axis, slowest first.
+    pub fn shape(&self) -> &[usize] {
+        &self.header().geometry.shape
+    }
+
+    /// Bytes of one frame.
+    pub fn payload_bytes(&self) -> usize {
+        self.header().geometry.payload_bytes
+    }
+
+    /// True when this process may write the stream.
+    pub fn is_writable(&self) -> bool {
+        self.attachment.is_writable()
+    }
+
+    /// Number of completed publications.
+    pub fn count(&self) -> u64 {
+        self.attachment.words().head().count()
+    }
+
+    /// Count, ids and times of the newest frame, without its payload.
+    pub fn newest(&self) -> Publication {
+        self.attachment.newest()
+    }
+
+    /// True while some process is writing a frame, as far as one look can tell.
+    pub fn is_being_written(&self) -> bool {
+        !crate::protocol::words::LockWord(
+            self.attachment
+                .words()
+                .control
+                .writer
+                .lock
+                .load(Ordering::Relaxed),
+        )
+        .is_free()
+    }
+
+    /// Copies `payload`, of the stream's dtype and shape, into a fresh slot and publishes it.
+    /// `patience` bounds the wait for other writers.
+    pub fn write(
+        &self,
+        payload: ArrayRef<'_>,
+        options: PublishOptions,
+        patience: Patience<'_>,
+    ) -> Result<Publication, WriteError> {
+        self.attachment.write(payload, options, patience)
+    }
+
+    /// Lends a fresh slot with undefined contents, to be filled and published.
+    pub fn loan(&self, patience: Patience<'_>) -> Result<Loan, WriteError> {
+        Loan::open(self.lock(patience)?)
+    }
+
+    /// Takes the writer lock. The thread that holds it may go on writing, and take it again.
+    pub fn lock(&self, patience: Patience<'_>) -> Result<WriteLock, LockError> {
+        WriteLock::take(&self.attachment, patience)
+    }
+
+    /// Copies the newest frame into `out`, which has exactly the size of a frame. Zeros and count 0
+    /// before the first frame. The deadline bounds retries against an overtaking writer.
+    pub fn read_into(
+        &self,
+        out: &mut [u8],
+        deadline_ns: Option<u64>,
+    ) -> Result<Publication, ReadError> {
+        self.check_size(out.len())?;
+        // SAFETY: `out` is private memory of `payload_bytes` bytes.
+        unsafe {
+            self.attachment
+                .read_to(NonNull::from(out).cast(), deadline_ns)
+        }
+    }
+
+    /// As [`Stream::read_into`], to an address.
+    ///
+    /// # Safety
+    ///
+    /// `target` is writable for `size_bytes` bytes and no part of a stream.
+    pub unsafe fn read_to_address(
+        &self,
+        target: NonNull<u8>,
+        size_bytes: usize,
+        deadline_ns: Option<u64>,
+    ) -> Result<Publication, ReadError> {
+        self.check_size(size_bytes)?;
+        // SAFETY: the size was checked; the caller vouches for the rest.
+        unsafe { self.attachment.read_to(target, deadline_ns) }
+    }
+
+    fn check_size(&self, found_bytes: usize) -> Result<(), ReadError> {
+        if found_bytes == self.payload_bytes() {
+            Ok(())
+        } else {
+            Err(ReadError::Size {
+                name: self.attachment.name(),
+                expected_bytes: self.payload_bytes(),
+                found_bytes,
+            })
+        }
+    }
+
+    /// The newest frame's bytes in a vector.
+    pub fn read(&self, deadline_ns: Option<u64>) -> Result<(Vec<u8>, Publication), ReadError> {
+        let mut bytes = vec![0; self.payload_bytes()];
+        let publication = self.read_into(&mut bytes, deadline_ns)?;
+        Ok((bytes, publication))
+    }
+
+    /// Pins the newest frame and lends it in place.
+    pub fn borrow(&self) -> Result<Frame, BorrowError> {
+        Frame::borrow(&self.attachment)
+    }
+
+    /// Waits until more than `after` frames were published; returns the newest count.
+    pub fn wait_after(
+        &self,
+        after: u64,
+        policy: WaitPolicy,
+        patience: Patience<'_>,
+    ) -> Result<u64, WaitError> {
+        Waiter {
+            attachment: &self.attachment,
+            closed: &self.closed,
+            cadence: &self.cadence,
+            policy,
+            patience,
+        }
+        .wait_after(after)
+    }
+
+    /// Ends every wait under this handle with an error, those to come included. Views stay valid.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        if self.attachment.is_writable() {
+            // Strangers wake once and sleep again.
+            let words = self.attachment.words();
+            words.event(0, false, || self.attachment.wake_head());
+        }
+    }
+
+    /// Declares the end of the stream: waits for more end with an error.
+    pub fn end(&self) {
+        let words = self.attachment.words();
+        if self.attachment.is_writable() {
+            words.event(state::ENDED, false, || self.attachment.wake_head());
+        }
+    }
+
+    /// Removes the name, if it still leads to this stream, and tells every waiter.
+    /// Handles and views stay usable. Removing a name that is gone already is no error.
+    pub fn unlink(&self) -> Result<(), UnlinkError> {
+        directory::unlink_attachment(&self.attachment)
+    }
+
+    /// Why nothing new will come, if the name leads elsewhere by now or the writer ended it.
+    pub fn stale_reason(&self) -> Option<StaleReason> {
+        self.attachment.stale_reason()
+    }
+
+    /// Whether the process that created the stream still runs.
+    pub fn creator_liveness(&self) -> Liveness {
+        self.header().creator_liveness()
+    }
+
+    /// True if the stream ends with its creator and that has ended.
+    pub fn is_abandoned(&self) -> bool {
+        self.header().has(flags::ENDS_WITH_CREATOR) && self.creator_liveness() == Liveness::Dead
+    }
+
+    /// Borrowed views of this process that are alive, over all handles.
+    pub fn local_views(&self) -> usize {
+        self.attachment.local_views()
+    }
+
+    /// Levels of the writer lock the calling thread holds, over all handles.
+    pub fn lock_depth(&self) -> u32 {
+        self.attachment
+            .local_lock
+            .depth_of(local_lock::ThreadKey::current())
+    }
+}

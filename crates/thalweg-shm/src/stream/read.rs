@@ -1,0 +1,134 @@
+//! Copying the newest frame out of a stream.
+
+use std::ptr::NonNull;
+
+use thalweg_os::clock::monotonic_ns;
+
+use super::attachment::{Attachment, lock_ignoring_poison};
+use super::error::{BorrowError, ReadError};
+use super::publication::Publication;
+use crate::copy::copy_bytes;
+use crate::protocol::snapshot::Look;
+use crate::protocol::sync::{Ordering, fence};
+use crate::protocol::words::Head;
+
+/// Copies that may be overtaken by the writer before a pin is tried.
+const UNPINNED_ATTEMPTS: u32 = 3;
+
+impl Attachment {
+    /// Copies the newest frame to `target`; zeros and count 0 before the first.
+    ///
+    /// # Safety
+    ///
+    /// `target` is writable for `payload_bytes` bytes and no part of the stream.
+    pub(crate) unsafe fn read_to(
+        &self,
+        target: NonNull<u8>,
+        deadline_ns: Option<u64>,
+    ) -> Result<Publication, ReadError> {
+        let words = self.words();
+        let payload_bytes = self.header.geometry.payload_bytes;
+        let mut attempts = 0;
+        loop {
+            let look = words.snapshot().map_err(|source| ReadError::Corrupt {
+                name: self.name(),
+                source,
+            })?;
+            match look {
+                Look::Empty(head) => {
+                    self.check_consistent(head)
+                        .map_err(|()| ReadError::Inconsistent { name: self.name() })?;
+                    // SAFETY: the caller vouches for `payload_bytes` writable bytes.
+                    unsafe { std::ptr::write_bytes(target.as_ptr(), 0, payload_bytes) };
+                    return Ok(Publication::default());
+                }
+                Look::Frame(snapshot) => {
+                    self.check_consistent(words.head())
+                        .map_err(|()| ReadError::Inconsistent { name: self.name() })?;
+                    let record = words.record(&snapshot);
+                    let source = self.payload(snapshot.slot);
+                    // SAFETY: the slot is `payload_bytes` long; the caller vouches for the target.
+                    unsafe { copy_bytes(source.as_ptr(), target.as_ptr(), payload_bytes) };
+                    if words.is_current(&snapshot) {
+                        return Ok(Publication::new(snapshot.count, record));
+                    }
+                }
+                Look::Again => {}
+            }
+            attempts += 1;
+            if attempts % UNPINNED_ATTEMPTS == 0 {
+                // Frames are replaced faster than they can be copied. Under a ticket the slot
+                // stays; without a free one go on trying.
+                if let Some(publication) = self.read_pinned(target)? {
+                    return Ok(publication);
+                }
+                if deadline_ns.is_some_and(|deadline| monotonic_ns() >= deadline) {
+                    return Err(ReadError::Overtaken {
+                        name: self.name(),
+                        attempts,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Copies under a pin; `None` when none is to be had.
+    fn read_pinned(&self, target: NonNull<u8>) -> Result<Option<Publication>, ReadError> {
+        let pinned = match self.pin_newest() {
+            Ok(pinned) => pinned,
+            Err(BorrowError::Corrupt { name, source }) => {
+                return Err(ReadError::Corrupt { name, source });
+            }
+            Err(_) => return Ok(None),
+        };
+        let publication = self.publication_of_pinned(&pinned);
+        let source = self.payload(pinned.slot);
+        // SAFETY: the slot is `payload_bytes` long; the caller of `read_to` vouches for the target.
+        unsafe {
+            copy_bytes(
+                source.as_ptr(),
+                target.as_ptr(),
+                self.header.geometry.payload_bytes,
+            );
+        };
+        self.unpin_view(&pinned);
+        Ok(Some(publication))
+    }
+
+    /// An error when the newest frame is not what it should be: abandoned in a strict stream, or
+    /// never completed at all.
+    pub(crate) fn check_consistent(&self, head: Head) -> Result<(), ()> {
+        let never_completed = head.count() == 0 && self.words().has_attempts();
+        if head.is_invalid() || never_completed {
+            Err(())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts and record of the newest frame, without its payload.
+    pub(crate) fn newest(&self) -> Publication {
+        let words = self.words();
+        loop {
+            match words.snapshot() {
+                Ok(Look::Frame(snapshot)) => {
+                    let record = words.record(&snapshot);
+                    if words.is_current(&snapshot) {
+                        return Publication::new(snapshot.count, record);
+                    }
+                }
+                Ok(Look::Empty(_)) | Err(_) => return Publication::default(),
+                Ok(Look::Again) => {}
+            }
+            fence(Ordering::Acquire);
+        }
+    }
+
+    /// Views sharing each pinned slot of this process, for statistics.
+    pub(crate) fn local_views(&self) -> usize {
+        lock_ignoring_poison(&self.pins)
+            .iter()
+            .map(|pin| pin.views)
+            .sum()
+    }
+}

@@ -1,0 +1,222 @@
+//! Waiting for a newer frame: spinning where that pays, sleeping otherwise.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use thalweg_os::clock::monotonic_ns;
+use thalweg_os::futex::{self, Wake};
+
+use super::attachment::{Attachment, stale_state};
+use super::error::WaitError;
+use super::lock::Patience;
+use super::spin::{self, SpinPermit};
+use crate::protocol::words::Head;
+
+/// How to pass the time until a frame comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitPolicy {
+    /// Sleep at once: a few microseconds slower, no CPU time.
+    Park,
+    /// Never sleep: fastest, one CPU busy. The caller has a CPU to spare.
+    Spin,
+    /// Spin as long as frames of this stream usually take, if a CPU is to spare, then sleep.
+    #[default]
+    Adaptive,
+}
+
+/// A sleep is cut into slices of this length, only to survive a notifier that died between
+/// publishing and waking, and to look whether the name still leads here.
+const SLICE_NS: u64 = 100_000_000;
+/// Everybody may spin this long: the cost of one sleep and wake.
+const GRACE_NS: u64 = 2_000;
+/// Streams whose frames usually take longer than this to come are slept for at once.
+const WORTH_SPINNING_NS: u64 = 50_000;
+/// First guess of how long a frame takes.
+const FIRST_GUESS_NS: u64 = 10_000;
+
+/// What one handle has learnt about its stream's cadence.
+#[derive(Debug)]
+pub(crate) struct Cadence {
+    usual_wait_ns: AtomicU64,
+}
+
+impl Cadence {
+    pub(crate) fn new() -> Self {
+        Self {
+            usual_wait_ns: AtomicU64::new(FIRST_GUESS_NS),
+        }
+    }
+
+    /// Running mean over about eight waits. Racing threads may lose one sample: harmless.
+    fn learn(&self, waited_ns: u64) {
+        let usual = self.usual_wait_ns.load(Ordering::Relaxed);
+        // A pause of minutes says no more than one of a few milliseconds.
+        let sample = waited_ns.min(64 * WORTH_SPINNING_NS);
+        let next = usual - usual / 8 + sample / 8;
+        self.usual_wait_ns.store(next, Ordering::Relaxed);
+    }
+
+    fn spin_budget_ns(&self) -> u64 {
+        let usual = self.usual_wait_ns.load(Ordering::Relaxed);
+        if usual > WORTH_SPINNING_NS {
+            GRACE_NS
+        } else {
+            usual.saturating_mul(4).max(5 * GRACE_NS)
+        }
+    }
+}
+
+/// Everything a wait looks at beside the stream.
+pub(crate) struct Waiter<'a> {
+    pub(crate) attachment: &'a Attachment,
+    pub(crate) closed: &'a AtomicBool,
+    pub(crate) cadence: &'a Cadence,
+    pub(crate) policy: WaitPolicy,
+    pub(crate) patience: Patience<'a>,
+}
+
+impl Waiter<'_> {
+    /// Waits for a publication with a count above `after`; returns the newest count.
+    pub(crate) fn wait_after(&self, after: u64) -> Result<u64, WaitError> {
+        if let Some(count) = self.look(after)? {
+            return Ok(count);
+        }
+        let began_ns = monotonic_ns();
+        let count = match self.spin(after, began_ns)? {
+            Some(count) => count,
+            None => self.park(after)?,
+        };
+        self.cadence.learn(monotonic_ns().saturating_sub(began_ns));
+        Ok(count)
+    }
+
+    /// The newest count if it is above `after`; an error if it never will be.
+    fn look(&self, after: u64) -> Result<Option<u64>, WaitError> {
+        let words = self.attachment.words();
+        let head = words.head();
+        let name = || self.attachment.name();
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(WaitError::Closed { name: name() });
+        }
+        self.attachment
+            .check_consistent(head)
+            .map_err(|()| WaitError::Inconsistent { name: name() })?;
+        if head.count() > after {
+            return Ok(Some(head.count()));
+        }
+        match stale_state(words.state()) {
+            Some(reason) => Err(WaitError::Stale {
+                name: name(),
+                reason,
+            }),
+            None => Ok(None),
+        }
+    }
+
+    fn spin(&self, after: u64, began_ns: u64) -> Result<Option<u64>, WaitError> {
+        let budget_ns = match self.policy {
+            WaitPolicy::Park => return Ok(None),
+            WaitPolicy::Spin => u64::MAX,
+            WaitPolicy::Adaptive if !spin::another_cpu_is_allowed() => return Ok(None),
+            WaitPolicy::Adaptive => self.cadence.spin_budget_ns(),
+        };
+        let head = &self.attachment.words().control.head.head;
+        let mut permit: Option<SpinPermit> = None;
+        let mut seen = head.load(Ordering::Acquire);
+        let mut next_interrupt_ns = began_ns + SLICE_NS;
+        loop {
+            // The head is the only line that changes once per frame: poll that alone.
+            for _ in 0..32 {
+                let now = head.load(Ordering::Acquire);
+                if now != seen || Head(now).count() > after {
+                    seen = now;
+                    if let Some(count) = self.look(after)? {
+                        return Ok(Some(count));
+                    }
+                }
+                std::hint::spin_loop();
+            }
+            let now_ns = monotonic_ns();
+            let spun_ns = now_ns.saturating_sub(began_ns);
+            self.check_deadline(after, now_ns)?;
+            if self.policy == WaitPolicy::Spin {
+                if now_ns >= next_interrupt_ns {
+                    next_interrupt_ns = now_ns + SLICE_NS;
+                    self.slice_checks(after)?;
+                }
+                continue;
+            }
+            if spun_ns >= budget_ns {
+                return Ok(None);
+            }
+            if spun_ns > GRACE_NS && permit.is_none() {
+                match SpinPermit::take() {
+                    Some(taken) => permit = Some(taken),
+                    None => return Ok(None),
+                }
+            }
+        }
+    }
+
+    fn park(&self, after: u64) -> Result<u64, WaitError> {
+        let words = self.attachment.words();
+        let mut slice_end_ns = monotonic_ns() + SLICE_NS;
+        loop {
+            let head = words.head();
+            if let Some(count) = self.look(after)? {
+                return Ok(count);
+            }
+            if self.attachment.is_writable() {
+                words.announce_park();
+            }
+            let deadline = self.patience.deadline_ns.unwrap_or(u64::MAX);
+            let wake = futex::wait(
+                self.attachment.futex_word(),
+                head.futex(),
+                Some(deadline.min(slice_end_ns)),
+            );
+            let now_ns = monotonic_ns();
+            if wake == Wake::Interrupted || now_ns >= slice_end_ns {
+                if let Some(count) = self.look(after)? {
+                    return Ok(count);
+                }
+                self.slice_checks(after)?;
+                slice_end_ns = now_ns + SLICE_NS;
+            }
+            if now_ns >= deadline {
+                // A frame that came with the deadline counts.
+                if let Some(count) = self.look(after)? {
+                    return Ok(count);
+                }
+                self.check_deadline(after, now_ns)?;
+            }
+        }
+    }
+
+    fn check_deadline(&self, after: u64, now_ns: u64) -> Result<(), WaitError> {
+        match self.patience.deadline_ns {
+            Some(deadline) if now_ns >= deadline => Err(WaitError::TimedOut {
+                name: self.attachment.name(),
+                after,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is looked at rarely: the caller's interrupt, and whether the name still leads here.
+    fn slice_checks(&self, after: u64) -> Result<(), WaitError> {
+        if self.patience.interrupt.is_some_and(|interrupt| interrupt()) {
+            return Err(WaitError::Interrupted {
+                name: self.attachment.name(),
+            });
+        }
+        if let Some(reason) = self.attachment.stale_reason()
+            && self.look(after)?.is_none()
+        {
+            return Err(WaitError::Stale {
+                name: self.attachment.name(),
+                reason,
+            });
+        }
+        Ok(())
+    }
+}
