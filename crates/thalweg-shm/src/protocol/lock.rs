@@ -47,8 +47,9 @@ impl Words<'_> {
     ) -> Result<Acquired, GaveUp> {
         let lock = &self.control.writer.lock;
         let take = |expected: LockWord, taken: LockWord| {
-            // Acquire pairs with the Release of `release`.
-            lock.compare_exchange(expected.0, taken.0, Ordering::Acquire, Ordering::Relaxed)
+            // Acquire pairs with the Release of `release`; Release with the Acquire load below:
+            // whoever finds the new owner's id finds its row, too, and does not take it for dead.
+            lock.compare_exchange(expected.0, taken.0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         };
         if take(LockWord::FREE, LockWord::held(owner, false)) {
@@ -56,7 +57,7 @@ impl Words<'_> {
         }
         let (mut has_slept, mut was_polite) = (false, false);
         loop {
-            let seen = LockWord(lock.load(Ordering::Relaxed));
+            let seen = LockWord(lock.load(Ordering::Acquire));
             if seen.is_free() {
                 if seen == LockWord::FREE || has_slept || was_polite {
                     // Others may still sleep: once there were waiters the bit is kept.
