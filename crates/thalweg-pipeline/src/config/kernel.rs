@@ -1,0 +1,362 @@
+//! `kernels[]`: the stages of a pipeline.
+
+use serde_json::{Map, Value as Json};
+use thalweg_kernels::Parameters;
+
+use super::Seconds;
+use super::fields::{Fields, Item};
+use super::wiring::{
+    AuxiliaryBinding, Context, Reference, bindings_of, streams_of, write_auxiliary,
+    write_one_or_many, write_parameters,
+};
+
+/// When a kernel with several trigger streams computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerPolicy {
+    /// As soon as one of them has something new.
+    AnyNew,
+    /// As soon as each of them has something new.
+    AllNew,
+}
+
+impl TriggerPolicy {
+    const NAMES: [(&'static str, Self); 2] = [("any_new", Self::AnyNew), ("all_new", Self::AllNew)];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AnyNew => "any_new",
+            Self::AllNew => "all_new",
+        }
+    }
+
+    /// The policy of a kernel that does not say.
+    pub fn default_for(trigger_count: usize) -> Self {
+        if trigger_count > 1 {
+            Self::AllNew
+        } else {
+            Self::AnyNew
+        }
+    }
+}
+
+/// What makes frames of several trigger streams belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynchronizationMode {
+    /// Every stream has published since the last time.
+    #[default]
+    Count,
+    /// All frames carry the same frame id.
+    MatchingFrameId,
+}
+
+impl SynchronizationMode {
+    const NAMES: [(&'static str, Self); 2] = [
+        ("count", Self::Count),
+        ("matching_frame_id", Self::MatchingFrameId),
+    ];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::MatchingFrameId => "matching_frame_id",
+        }
+    }
+}
+
+/// What happens to frames that do not fit together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SkewPolicy {
+    /// The older ones are dropped.
+    #[default]
+    DropOlder,
+}
+
+impl SkewPolicy {
+    const NAMES: [(&'static str, Self); 1] = [("drop_older", Self::DropOlder)];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DropOlder => "drop_older",
+        }
+    }
+}
+
+/// `synchronization` of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Synchronization {
+    /// What makes frames belong together.
+    pub mode: SynchronizationMode,
+    /// What happens to frames that do not.
+    pub on_skew: SkewPolicy,
+    /// Frames the newest stream may be ahead before all of them are dropped.
+    pub max_skew_generations: u64,
+    /// How long a stream that lags is waited for; `None` is for ever.
+    pub max_wait: Option<Seconds>,
+}
+
+impl Default for Synchronization {
+    fn default() -> Self {
+        Self {
+            mode: SynchronizationMode::default(),
+            on_skew: SkewPolicy::default(),
+            max_skew_generations: 16,
+            max_wait: None,
+        }
+    }
+}
+
+/// One entry of `kernels`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelConfig {
+    /// Name, unique among kernels, sources and sinks.
+    pub name: String,
+    /// Kind, such as `cpu.scale`.
+    pub kind: String,
+    /// Trigger streams in declared order, at least one.
+    pub inputs: Vec<String>,
+    /// Output streams in declared order, at least one.
+    pub outputs: Vec<String>,
+    /// Auxiliary streams in declared order.
+    pub auxiliary: Vec<AuxiliaryBinding>,
+    /// The expression of a `custom_operation`.
+    pub operation: Option<String>,
+    /// Parameters of the kind.
+    pub parameters: Parameters,
+    /// Longest single wait for a trigger; 1 s unless given.
+    pub read_timeout: Seconds,
+    /// Interval of looking whether a pause has ended; 10 ms unless given.
+    pub pause_sleep: Seconds,
+    /// Interval of looking at streams that do not notify; 10 us unless given.
+    pub poll_interval: Seconds,
+    /// When to compute.
+    pub trigger_policy: TriggerPolicy,
+    /// Whether outputs carry the frame id of the newest trigger; not unless given.
+    pub propagate_frame_id: bool,
+    /// Which frames of several triggers belong together; `None` unless given.
+    pub synchronization: Option<Synchronization>,
+}
+
+const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
+const PAUSE_SLEEP: Seconds = Seconds::constant(0.01);
+const POLL_INTERVAL: Seconds = Seconds::constant(1e-5);
+
+impl KernelConfig {
+    /// A kernel with every other field at its default.
+    pub fn new(
+        name: impl Into<String>,
+        kind: impl Into<String>,
+        inputs: impl IntoIterator<Item: Into<String>>,
+        outputs: impl IntoIterator<Item: Into<String>>,
+    ) -> Self {
+        let inputs: Vec<String> = inputs.into_iter().map(Into::into).collect();
+        Self {
+            name: name.into(),
+            kind: kind.into(),
+            trigger_policy: TriggerPolicy::default_for(inputs.len()),
+            inputs,
+            outputs: outputs.into_iter().map(Into::into).collect(),
+            auxiliary: Vec::new(),
+            operation: None,
+            parameters: Parameters::new(),
+            read_timeout: READ_TIMEOUT,
+            pause_sleep: PAUSE_SLEEP,
+            poll_interval: POLL_INTERVAL,
+            propagate_frame_id: false,
+            synchronization: None,
+        }
+    }
+
+    pub(super) fn read(item: Item<'_>, context: &mut Context<'_>) -> Option<Self> {
+        let (mut fields, name) = Fields::open_named("kernel", item, &mut context.problems)?;
+        let kind = fields
+            .required("kind", &mut context.problems)
+            .and_then(|kind| kind.text(&mut context.problems));
+        let inputs = context.one_or_many(&mut fields, "input", "inputs");
+        let outputs = context.one_or_many(&mut fields, "output", "outputs");
+        let auxiliary = context.auxiliary(&mut fields);
+        check_wiring(
+            context,
+            inputs.as_deref().unwrap_or_default(),
+            outputs.as_deref().unwrap_or_default(),
+            auxiliary.as_deref().unwrap_or_default(),
+        );
+        let operation = fields
+            .given("operation")
+            .and_then(|operation| operation.text(&mut context.problems))
+            .map(str::to_owned);
+        let parameters = context.parameters(&mut fields);
+        let mut seconds = |key, default| match fields.get(key) {
+            Some(item) => item.seconds(&mut context.problems),
+            None => Some(default),
+        };
+        let read_timeout = seconds("read_timeout", READ_TIMEOUT);
+        let pause_sleep = seconds("pause_sleep", PAUSE_SLEEP);
+        let poll_interval = seconds("poll_interval", POLL_INTERVAL);
+        let trigger_policy = match fields.given("trigger_policy") {
+            Some(policy) => policy.choice(&TriggerPolicy::NAMES, &mut context.problems),
+            None => inputs
+                .as_ref()
+                .map(|inputs| TriggerPolicy::default_for(inputs.len())),
+        };
+        let propagate_frame_id = match fields.get("propagate_frame_id") {
+            Some(propagate) => propagate.boolean(&mut context.problems),
+            None => Some(false),
+        };
+        let synchronization = match fields.get("synchronization") {
+            Some(item) => read_synchronization(item, trigger_policy, context).map(Some),
+            None => Some(None),
+        };
+        fields.finish(&mut context.problems);
+        Some(Self {
+            name: name?,
+            kind: kind?.to_owned(),
+            inputs: streams_of(inputs?),
+            outputs: streams_of(outputs?),
+            auxiliary: bindings_of(auxiliary?),
+            operation,
+            parameters: parameters?,
+            read_timeout: read_timeout?,
+            pause_sleep: pause_sleep?,
+            poll_interval: poll_interval?,
+            trigger_policy: trigger_policy?,
+            propagate_frame_id: propagate_frame_id?,
+            synchronization: synchronization?,
+        })
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        let mut entry = Map::new();
+        entry.insert("name".to_owned(), self.name.as_str().into());
+        entry.insert("kind".to_owned(), self.kind.as_str().into());
+        write_one_or_many(&mut entry, "input", "inputs", &self.inputs);
+        write_one_or_many(&mut entry, "output", "outputs", &self.outputs);
+        write_auxiliary(&mut entry, &self.auxiliary);
+        if let Some(operation) = &self.operation {
+            entry.insert("operation".to_owned(), operation.as_str().into());
+        }
+        write_parameters(&mut entry, &self.parameters);
+        for (key, seconds, default) in [
+            ("read_timeout", self.read_timeout, READ_TIMEOUT),
+            ("pause_sleep", self.pause_sleep, PAUSE_SLEEP),
+            ("poll_interval", self.poll_interval, POLL_INTERVAL),
+        ] {
+            if seconds != default {
+                entry.insert(key.to_owned(), seconds.get().into());
+            }
+        }
+        if self.trigger_policy != TriggerPolicy::default_for(self.inputs.len()) {
+            entry.insert(
+                "trigger_policy".to_owned(),
+                self.trigger_policy.name().into(),
+            );
+        }
+        if self.propagate_frame_id {
+            entry.insert("propagate_frame_id".to_owned(), true.into());
+        }
+        if let Some(synchronization) = &self.synchronization {
+            entry.insert("synchronization".to_owned(), synchronization.to_json());
+        }
+        Json::Object(entry)
+    }
+}
+
+fn check_wiring(
+    context: &mut Context<'_>,
+    inputs: &[Reference<'_>],
+    outputs: &[Reference<'_>],
+    auxiliary: &[(String, Reference<'_>)],
+) {
+    // In the list form the alias is the stream, and aliases were checked already.
+    let by_alias = auxiliary
+        .iter()
+        .any(|(alias, bound)| *alias != bound.stream);
+    let auxiliary = || auxiliary.iter().map(|(_, reference)| reference);
+    context.reject_repetition(inputs, "declare the same trigger stream");
+    context.reject_repetition(outputs, "declare the same output stream");
+    if by_alias {
+        context.reject_repetition(auxiliary(), "bind the same auxiliary stream");
+    }
+    context.reject_overlap(
+        outputs,
+        inputs,
+        "use the same shared memory for both input and output",
+    );
+    context.reject_overlap(
+        auxiliary(),
+        inputs,
+        "bind its own trigger stream as auxiliary",
+    );
+    context.reject_overlap(
+        auxiliary(),
+        outputs,
+        "bind its own output stream as auxiliary",
+    );
+}
+
+fn read_synchronization(
+    item: Item<'_>,
+    trigger_policy: Option<TriggerPolicy>,
+    context: &mut Context<'_>,
+) -> Option<Synchronization> {
+    let problems = &mut context.problems;
+    let mut fields = Fields::open(item, problems)?;
+    let defaults = Synchronization::default();
+    let mode_item = fields.get("mode");
+    let mode = match &mode_item {
+        Some(mode) => mode.choice(&SynchronizationMode::NAMES, problems),
+        None => Some(defaults.mode),
+    };
+    if let (Some(item), Some(SynchronizationMode::MatchingFrameId), Some(TriggerPolicy::AnyNew)) =
+        (mode_item, mode, trigger_policy)
+    {
+        let message = format!(
+            "{}: synchronization mode 'matching_frame_id' requires trigger_policy 'all_new'",
+            item.who()
+        );
+        problems.push(
+            item.problem(message)
+                .with_hint("add `trigger_policy: all_new`"),
+        );
+    }
+    let on_skew = match fields.get("on_skew") {
+        Some(on_skew) => on_skew.choice(&SkewPolicy::NAMES, problems),
+        None => Some(defaults.on_skew),
+    };
+    let max_skew_generations = match fields.get("max_skew_generations") {
+        Some(skew) => skew
+            .integer(
+                1..=i128::from(u64::MAX),
+                "an integer of at least 1",
+                problems,
+            )
+            .and_then(|skew| u64::try_from(skew).ok()),
+        None => Some(defaults.max_skew_generations),
+    };
+    // Both spellings are read, so that a mistake in either is found; the longer name wins.
+    let mut wait = |key| fields.given(key).map(|item| item.seconds(problems));
+    let (max_wait, timeout) = (wait("max_wait_s"), wait("timeout"));
+    fields.finish(problems);
+    Some(Synchronization {
+        mode: mode?,
+        on_skew: on_skew?,
+        max_skew_generations: max_skew_generations?,
+        max_wait: max_wait.or(timeout).flatten(),
+    })
+}
+
+impl Synchronization {
+    fn to_json(&self) -> Json {
+        let mut entry = Map::new();
+        entry.insert("mode".to_owned(), self.mode.name().into());
+        entry.insert("on_skew".to_owned(), self.on_skew.name().into());
+        let skew = self.max_skew_generations.into();
+        entry.insert("max_skew_generations".to_owned(), skew);
+        if let Some(wait) = self.max_wait {
+            entry.insert("max_wait_s".to_owned(), wait.get().into());
+        }
+        Json::Object(entry)
+    }
+}

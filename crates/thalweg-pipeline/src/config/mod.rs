@@ -1,0 +1,35 @@
+//! Pipeline configurations: documents in, typed values or a list of problems out.
+//!
+//! A document (YAML text, or a JSON value made from Python dictionaries) becomes a tree whose
+//! values know their line ([`document`]). Reading the tree checks everything that can be told
+//! without knowing kernels: types, names, references, sizes. What depends on kinds is checked by
+//! [`validate`], which builds every node once and throws it away. Both report all problems at once.
+//!
+//! Documents may come from anybody: nesting, aliases and sizes are bounded, and nothing of a
+//! stream's size is ever allocated here.
+
+mod diagnostic;
+pub mod document;
+mod endpoint;
+mod fields;
+mod initial;
+mod kernel;
+mod node;
+mod pipeline;
+mod positions;
+mod seconds;
+mod stream;
+mod suggestion;
+mod validate;
+mod wiring;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use endpoint::{SinkConfig, SourceConfig};
+pub use kernel::{KernelConfig, SkewPolicy, Synchronization, SynchronizationMode, TriggerPolicy};
+pub use node::{NodeConfig, UndefinedStream, node_spec};
+pub use pipeline::PipelineConfig;
+pub use positions::Positions;
+pub use seconds::Seconds;
+pub use stream::{DEFAULT_SLOTS, Storage, StreamConfig, StreamMode};
+pub use validate::validate;
+pub use wiring::AuxiliaryBinding;

@@ -1,0 +1,414 @@
+//! The configuration as a whole, and how it is read and written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+
+use super::document::{Node, Span, Value, parse_yaml, write_yaml};
+use super::fields::{Fields, Item, Problems};
+use super::stream::MAX_STREAM_BYTES;
+use super::wiring::Context;
+use super::{
+    Diagnostic, Diagnostics, KernelConfig, NodeConfig, Positions, SinkConfig, SourceConfig,
+    StreamConfig,
+};
+
+/// Everything a pipeline is built from.
+///
+/// Two configurations are equal when they describe the same pipeline: neither the paths nor the
+/// positions count.
+#[derive(Clone, Debug, Default)]
+pub struct PipelineConfig {
+    /// Prefix of the streams' names in the system; see [`Self::resource_name`].
+    pub namespace: Option<String>,
+    /// The streams, in declared order, at least one.
+    pub streams: Vec<StreamConfig>,
+    /// The kernels, in declared order.
+    pub kernels: Vec<KernelConfig>,
+    /// The sources, in declared order.
+    pub sources: Vec<SourceConfig>,
+    /// The sinks, in declared order.
+    pub sinks: Vec<SinkConfig>,
+    /// Folder that relative paths in parameters start from.
+    pub base_path: PathBuf,
+    /// The file the configuration came from.
+    pub source_path: Option<PathBuf>,
+    /// Where everything stands in that file.
+    pub positions: Positions,
+}
+
+impl PartialEq for PipelineConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.namespace == other.namespace
+            && self.streams == other.streams
+            && self.kernels == other.kernels
+            && self.sources == other.sources
+            && self.sinks == other.sinks
+    }
+}
+
+impl PipelineConfig {
+    /// Reads a configuration from YAML text. `source_path` is what problems are attributed to, and
+    /// its folder becomes the base path; the file itself is not touched.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the text, in the order of the text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg_pipeline::config::PipelineConfig;
+    ///
+    /// let text = "
+    /// shared_memory:
+    ///   - {name: raw, shape: [4], dtype: float32}
+    ///   - {name: scaled, shape: [4], dtype: float32}
+    /// kernels:
+    ///   - {name: scale, kind: cpu.scale, input: raw, output: scald}
+    /// ";
+    /// let problems = PipelineConfig::from_yaml_str(text, "pipeline.yaml".as_ref()).unwrap_err();
+    /// assert_eq!(
+    ///     problems.to_string(),
+    ///     "pipeline.yaml:6:61: kernels[0].output: kernel 'scale' references undefined shared \
+    ///      memory: scald (hint: did you mean `scaled`?)"
+    /// );
+    /// ```
+    pub fn from_yaml_str(text: &str, source_path: &Path) -> Result<Self, Diagnostics> {
+        let parsed = parse_yaml(text);
+        let mut problems = Problems::new();
+        let config = parsed.root.and_then(|root| Self::read(root, &mut problems));
+        // What could not be read properly is not complained about a second time.
+        let place = |problem: &Diagnostic| (problem.line, problem.column);
+        problems.retain(|problem| {
+            parsed
+                .problems
+                .iter()
+                .all(|first| place(first) != place(problem))
+        });
+        problems.extend(parsed.problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self {
+                base_path: source_path.parent().unwrap_or(source_path).to_owned(),
+                source_path: Some(source_path.to_owned()),
+                positions: config.positions.in_file(source_path),
+                ..config
+            }),
+            _ => Err(Diagnostics::sorted(problems).in_file(source_path)),
+        }
+    }
+
+    /// Reads a configuration from a YAML file. Problems name the file as it was given here;
+    /// `source_path` and `base_path` become absolute.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or is not UTF-8; everything that is wrong with its text.
+    pub fn from_yaml_file(path: &Path) -> Result<Self, Diagnostics> {
+        let failed = |problem: Diagnostic| Diagnostics(vec![problem]).in_file(path);
+        let bytes = fs::read(path).map_err(|error| {
+            failed(Diagnostic::new(
+                "",
+                format!("cannot read the configuration: {error}"),
+            ))
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            failed(not_utf8(error.as_bytes().get(..valid).unwrap_or_default()))
+        })?;
+        let absolute = std::path::absolute(path).map_err(|error| {
+            failed(Diagnostic::new(
+                "",
+                format!("cannot find the folder of the configuration: {error}"),
+            ))
+        })?;
+        let config = Self::from_yaml_str(&text, path)?;
+        Ok(Self {
+            base_path: absolute.parent().unwrap_or(&absolute).to_owned(),
+            source_path: Some(absolute),
+            ..config
+        })
+    }
+
+    /// Reads a configuration from a JSON value, such as a Python dictionary makes. Relative paths
+    /// in parameters start from `base_path`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the value; problems have a path but no line.
+    pub fn from_json(json: &Json, base_path: &Path) -> Result<Self, Diagnostics> {
+        let mut problems = Problems::new();
+        let config = match Node::from_json(json) {
+            Ok(root) => Self::read(root, &mut problems),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self {
+                base_path: base_path.to_owned(),
+                ..config
+            }),
+            _ => Err(Diagnostics::sorted(problems)),
+        }
+    }
+
+    /// The configuration as a JSON value that [`Self::from_json`] reads back without any loss. Keys
+    /// whose value is the default are left out, but for each stream's dtype.
+    pub fn to_json(&self) -> Json {
+        let mut root = Map::new();
+        if let Some(namespace) = &self.namespace {
+            root.insert("namespace".to_owned(), namespace.as_str().into());
+        }
+        let streams = self.streams.iter().map(StreamConfig::to_json).collect();
+        root.insert("shared_memory".to_owned(), streams);
+        let lists: [(&str, Vec<Json>); 3] = [
+            (
+                "sources",
+                self.sources.iter().map(SourceConfig::to_json).collect(),
+            ),
+            (
+                "kernels",
+                self.kernels.iter().map(KernelConfig::to_json).collect(),
+            ),
+            (
+                "sinks",
+                self.sinks.iter().map(SinkConfig::to_json).collect(),
+            ),
+        ];
+        for (key, entries) in lists {
+            if !entries.is_empty() {
+                root.insert(key.to_owned(), entries.into());
+            }
+        }
+        Json::Object(root)
+    }
+
+    /// The configuration as YAML text that [`Self::from_yaml_str`] reads back without any loss.
+    ///
+    /// # Errors
+    ///
+    /// The YAML writer's; no configuration is known that makes it fail.
+    pub fn to_yaml(&self) -> Result<String, Diagnostic> {
+        write_yaml(&self.to_json()).map_err(|error| {
+            Diagnostic::new(
+                "",
+                format!("cannot write the configuration as YAML: {error}"),
+            )
+        })
+    }
+
+    /// The stream `name`.
+    pub fn stream(&self, name: &str) -> Option<&StreamConfig> {
+        self.streams.iter().find(|stream| stream.name == name)
+    }
+
+    /// All sources, kernels and sinks, in this order.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeConfig<'_>> {
+        let sources = self.sources.iter().map(NodeConfig::Source);
+        let kernels = self.kernels.iter().map(NodeConfig::Kernel);
+        let sinks = self.sinks.iter().map(NodeConfig::Sink);
+        sources.chain(kernels).chain(sinks)
+    }
+
+    /// All sources, kernels and sinks as by [`Self::nodes`], each with its path in the document,
+    /// such as `kernels[1]`.
+    pub fn nodes_with_paths(&self) -> impl Iterator<Item = (String, NodeConfig<'_>)> {
+        let counts = [
+            ("sources", self.sources.len()),
+            ("kernels", self.kernels.len()),
+            ("sinks", self.sinks.len()),
+        ];
+        let paths = counts
+            .into_iter()
+            .flat_map(|(key, count)| (0..count).map(move |index| format!("{key}[{index}]")));
+        paths.zip(self.nodes())
+    }
+
+    /// The name by which the system knows this pipeline's stream `name`:
+    /// `<namespace>.<name>`, or the name itself without a namespace. Everybody who touches a stream
+    /// has to ask here.
+    pub fn resource_name(&self, name: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}.{name}"),
+            None => name.to_owned(),
+        }
+    }
+
+    /// The configuration in the tree, without paths; `None` when not even a part of it makes sense.
+    fn read(root: Node, problems: &mut Problems) -> Option<Self> {
+        let config = read_root(&root, problems)?;
+        Some(Self {
+            positions: Positions::of(root),
+            ..config
+        })
+    }
+}
+
+const NO_STREAMS: &str = "pipeline config must define a non-empty shared_memory list";
+
+fn read_root(root: &Node, problems: &mut Problems) -> Option<PipelineConfig> {
+    if root.value == Value::Null {
+        problems.push(Diagnostic::new("", NO_STREAMS).at(root.span));
+        return None;
+    }
+    let item = Item::root(root, "pipeline config");
+    let mut fields = Fields::open(item.clone(), problems)?;
+    let namespace = fields
+        .given("namespace")
+        .and_then(|namespace| read_namespace(&namespace, problems));
+    let stream_items = read_stream_list(&mut fields, problems);
+    let mut nodes = |key| match fields.get(key) {
+        Some(list) => list.entries("a list", problems),
+        None => Some(Vec::new()),
+    };
+    let (kernels, sources, sinks) = (nodes("kernels"), nodes("sources"), nodes("sinks"));
+    let lists_are_usable = kernels.is_some() && sources.is_some() && sinks.is_some();
+    let kernel_items = kernels.unwrap_or_default();
+    let source_items = sources.unwrap_or_default();
+    let sink_items = sinks.unwrap_or_default();
+    fields.finish(problems);
+
+    let node_items = || kernel_items.iter().chain(&source_items).chain(&sink_items);
+    if let Some(streams) = &stream_items {
+        let message = |name: &str, first: &str| {
+            format!("shared memory names must be unique: '{name}' is already used by {first}")
+        };
+        reject_same_names(streams, message, problems);
+        if lists_are_usable && node_items().next().is_none() {
+            problems.push(
+                item.problem("pipeline config must define at least one kernel, source or sink"),
+            );
+        }
+    }
+    let message = |name: &str, first: &str| {
+        format!("kernel, source and sink names must be unique: '{name}' is already used by {first}")
+    };
+    reject_same_names(node_items(), message, problems);
+
+    let stream_names: Option<BTreeSet<&str>> = stream_items.as_ref().map(|items| {
+        items
+            .iter()
+            .filter_map(name_of)
+            .map(|(name, _)| name)
+            .collect()
+    });
+    let streams: Vec<StreamConfig> = stream_items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| StreamConfig::read(item, problems))
+        .collect();
+    let streams_span = root.get("shared_memory").and_then(|list| list.span);
+    check_total_size(&streams, streams_span, problems);
+    let mut context = Context {
+        problems: std::mem::take(problems),
+        streams: stream_names,
+    };
+    let config = PipelineConfig {
+        namespace: namespace.map(str::to_owned),
+        streams,
+        kernels: kernel_items
+            .into_iter()
+            .filter_map(|item| KernelConfig::read(item, &mut context))
+            .collect(),
+        sources: source_items
+            .into_iter()
+            .filter_map(|item| SourceConfig::read(item, &mut context))
+            .collect(),
+        sinks: sink_items
+            .into_iter()
+            .filter_map(|item| SinkConfig::read(item, &mut context))
+            .collect(),
+        ..PipelineConfig::default()
+    };
+    problems.append(&mut context.problems);
+    Some(config)
+}
+
+fn read_stream_list<'a>(fields: &mut Fields<'a>, problems: &mut Problems) -> Option<Vec<Item<'a>>> {
+    let Some(list) = fields.given("shared_memory") else {
+        problems.push(Diagnostic::new("", NO_STREAMS).at(fields.item().node.span));
+        return None;
+    };
+    match &list.node.value {
+        Value::Sequence(entries) if entries.is_empty() => {
+            problems.push(Diagnostic::new("", NO_STREAMS).at(list.node.span));
+            None
+        }
+        Value::Sequence(_) => list.entries("a list", problems),
+        other => {
+            problems.push(list.problem(format!("{NO_STREAMS}, found {other}")));
+            None
+        }
+    }
+}
+
+fn read_namespace<'a>(item: &Item<'a>, problems: &mut Problems) -> Option<&'a str> {
+    let namespace = item.text(problems)?;
+    if namespace.contains(['/', '\\', '\0']) {
+        problems.push(item.expected("text without `/`, `\\` and NUL"));
+    }
+    Some(namespace)
+}
+
+/// Each stream alone was checked when it was read; this is about all of them together.
+fn check_total_size(streams: &[StreamConfig], span: Option<Span>, problems: &mut Problems) {
+    let each = || {
+        streams
+            .iter()
+            .map(|stream| stream.total_bytes().unwrap_or(u64::MAX))
+    };
+    let total = each().fold(0, u64::saturating_add);
+    if total > MAX_STREAM_BYTES && each().all(|bytes| bytes <= MAX_STREAM_BYTES) {
+        let message = format!("the streams together take {total} bytes, more than 2^47");
+        problems.push(Diagnostic::new("shared_memory", message).at(span));
+    }
+}
+
+/// The name of an entry, if it has a usable one, and where it stands.
+fn name_of<'a>(item: &Item<'a>) -> Option<(&'a str, Option<Span>)> {
+    let name = item.node.get("name")?;
+    match &name.value {
+        Value::String(text) if !text.trim().is_empty() => Some((text.trim(), name.span)),
+        _ => None,
+    }
+}
+
+fn reject_same_names<'i, 'a: 'i>(
+    items: impl IntoIterator<Item = &'i Item<'a>>,
+    message: impl Fn(&str, &str) -> String,
+    problems: &mut Problems,
+) {
+    let mut first_of: BTreeMap<&str, &str> = BTreeMap::new();
+    for item in items {
+        let Some((name, span)) = name_of(item) else {
+            continue;
+        };
+        match first_of.get(name) {
+            Some(first) => {
+                let path = format!("{}.name", item.path);
+                problems.push(Diagnostic::new(path, message(name, first)).at(span));
+            }
+            None => {
+                first_of.insert(name, &item.path);
+            }
+        }
+    }
+}
+
+fn not_utf8(valid: &[u8]) -> Diagnostic {
+    let text = String::from_utf8_lossy(valid);
+    let line = text.matches('\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let clamp = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let span = Span {
+        line: clamp(line),
+        column: clamp(column),
+    };
+    Diagnostic::new("", format!("line {line} is not UTF-8 text"))
+        .at(Some(span))
+        .with_hint("save the file as UTF-8")
+}

@@ -1,0 +1,157 @@
+//! Checks that need to know the kinds, and what many nodes do together.
+
+use thalweg_kernels::{NodeBuilder, NodeRole, Registry, SpecProblem};
+
+use super::document::join_index;
+use super::node::{Wire, noun};
+use super::suggestion::did_you_mean;
+use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Storage, node_spec};
+use crate::graph::PipelineGraph;
+
+/// Everything that is wrong with `config` as far as it can be told without touching the system;
+/// empty when it can be built. Every node is built once and dropped again, which by the contract of
+/// [`NodeBuilder`] is cheap and has no effects.
+pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic> {
+    // A configuration may have been put together or changed by a program: the document's rules
+    // hold for it as well.
+    let reread = PipelineConfig::from_json(&config.to_json(), &config.base_path);
+    let problems = match reread {
+        Err(Diagnostics(problems)) => problems,
+        Ok(_) => {
+            let mut problems = producer_problems(config);
+            problems.extend(storage_problems(config));
+            for (path, node) in config.nodes_with_paths() {
+                problems.extend(node_problems(config, registry, node, &path));
+            }
+            problems
+        }
+    };
+    let located = problems
+        .into_iter()
+        .map(|problem| config.positions.locate(problem))
+        .collect();
+    Diagnostics::sorted(located).0
+}
+
+/// Streams with more than one producer, reported where the second one refers to the stream.
+fn producer_problems(config: &PipelineConfig) -> Vec<Diagnostic> {
+    let graph = PipelineGraph::from_config(config);
+    let second_reference = |stream: &str| {
+        let references = config.nodes_with_paths().filter_map(|(path, node)| {
+            let index = node.outputs().iter().position(|output| output == stream)?;
+            Some(node.wire_path(Wire::Output, index, &path, &config.positions))
+        });
+        references.skip(1).next()
+    };
+    graph
+        .conflicts()
+        .map(|conflict| {
+            let path = second_reference(conflict.stream).unwrap_or_default();
+            Diagnostic::new(path, conflict.to_string())
+                .with_hint("let each of them write a stream of its own")
+        })
+        .collect()
+}
+
+const NO_GPU: &str = "this build has no GPU streams";
+
+fn storage_problems(config: &PipelineConfig) -> impl Iterator<Item = Diagnostic> {
+    let streams = config.streams.iter().enumerate();
+    streams
+        .filter(|(_, stream)| stream.storage == Storage::Gpu)
+        .map(|(index, stream)| {
+            let path = join_index("shared_memory", index) + ".storage";
+            Diagnostic::new(path, format!("shared memory '{}': {NO_GPU}", stream.name))
+                .with_hint("set `storage: cpu` and remove `gpu_device`")
+        })
+}
+
+fn node_problems(
+    config: &PipelineConfig,
+    registry: &Registry,
+    node: NodeConfig<'_>,
+    path: &str,
+) -> Vec<Diagnostic> {
+    let (role, kind) = (node.role(), node.kind());
+    let who = format!("{} '{}'", node.noun(), node.name());
+    let about_kind = |message: String, hint: String| {
+        vec![Diagnostic::new(format!("{path}.kind"), format!("{who}: {message}")).with_hint(hint)]
+    };
+    let Some(definition) = registry.get(role, kind) else {
+        if let Some(operation) = kind.strip_prefix("gpu.") {
+            let on_host = format!("cpu.{operation}");
+            let hint = match registry.get(role, &on_host) {
+                Some(_) => format!("use `{on_host}` on host streams"),
+                None => "use host streams and a kind for them".to_owned(),
+            };
+            return about_kind(format!("the kind '{kind}' cannot run, {NO_GPU}"), hint);
+        }
+        let message = format!("unknown {} kind '{kind}'", node.noun());
+        return about_kind(message, kind_hint(registry, role, kind));
+    };
+    let on_gpu = |name: &str| {
+        let stream = config.stream(name);
+        stream.is_some_and(|stream| stream.storage == Storage::Gpu)
+    };
+    if node.streams().any(on_gpu) {
+        // Reported with the stream; whatever the kind has to say about it adds nothing.
+        return Vec::new();
+    }
+    let spec = match node_spec(config, node) {
+        Ok(spec) => spec,
+        Err(undefined) => return vec![Diagnostic::new(path, undefined.to_string())],
+    };
+    let built = match definition.builder {
+        NodeBuilder::Kernel(build) => build(&spec).map(drop),
+        NodeBuilder::Source(build) => build(&spec).map(drop),
+        NodeBuilder::Sink(build) => build(&spec).map(drop),
+    };
+    let mut problems = built.err().unwrap_or_default();
+    if let Some(misplaced) = misplaced_operation(node)
+        && !problems
+            .iter()
+            .any(|problem| problem.path == misplaced.path)
+    {
+        problems.push(misplaced);
+    }
+    problems
+        .into_iter()
+        .map(|problem| Diagnostic {
+            hint: problem.hint,
+            ..Diagnostic::new(
+                node.document_path(&problem.path, path, &config.positions),
+                format!("{who}: {}", problem.message),
+            )
+        })
+        .collect()
+}
+
+/// An operation that a built-in kind would silently ignore.
+fn misplaced_operation(node: NodeConfig<'_>) -> Option<SpecProblem> {
+    let kind = node.kind();
+    node.operation()?;
+    let built_in = kind.starts_with("cpu.") && !kind.ends_with(".custom_operation");
+    built_in.then(|| {
+        SpecProblem::new(
+            "operation",
+            format!("the kind '{kind}' takes no 'operation'"),
+        )
+        .with_hint("use `cpu.custom_operation`, or move it into `parameters`")
+    })
+}
+
+fn kind_hint(registry: &Registry, role: NodeRole, kind: &str) -> String {
+    for other in [NodeRole::Source, NodeRole::Kernel, NodeRole::Sink] {
+        if registry.get(other, kind).is_some() {
+            return format!("it is a {0}: list it under `{0}s`", noun(other));
+        }
+    }
+    let known: Vec<&str> = registry.kinds(role).map(|known| known.kind).collect();
+    did_you_mean(kind, known.iter().copied()).unwrap_or_else(|| {
+        if known.is_empty() {
+            format!("no {} kinds are known", noun(role))
+        } else {
+            format!("known are {}", known.join(", "))
+        }
+    })
+}
