@@ -10,6 +10,8 @@
 
 pub mod array;
 pub mod copy;
+#[cfg(not(loom))]
+pub mod counters;
 pub mod dtype;
 pub mod protocol;
 #[cfg(not(loom))]

@@ -432,3 +432,35 @@ fn contending_writers_lose_no_frame_and_tear_none() {
     });
     assert_eq!(stream.count(), 6000);
 }
+
+#[test]
+fn one_wait_covers_several_streams() {
+    let scratch = scratch();
+    let (first, second) = (scratch.stream(1, 4), {
+        let options = StreamOptions::new(DType::Uint64, &[1]);
+        scratch.directory.create("second", &options).unwrap()
+    });
+    let nothing = Stream::wait_any(
+        &[(&first, 0), (&second, 0)],
+        Patience::until(deadline_after(Duration::from_millis(2))),
+    );
+    assert!(matches!(nothing, Err(WaitError::TimedOut { .. })));
+    std::thread::scope(|scope| {
+        for round in 0..500 {
+            let waiter = scope.spawn(|| {
+                Stream::wait_any(&[(&first, first.count()), (&second, round)], soon()).unwrap()
+            });
+            write(&second, round);
+            assert_eq!(waiter.join().unwrap(), 1);
+        }
+    });
+    second.end();
+    let ended = Stream::wait_any(&[(&first, 0), (&second, 500)], soon());
+    assert!(matches!(
+        ended,
+        Err(WaitError::Stale {
+            reason: StaleReason::Ended,
+            ..
+        })
+    ));
+}

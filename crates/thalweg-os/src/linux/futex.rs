@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 
 use rustix::io::Errno;
 use rustix::thread::futex;
+use rustix::time::ClockId;
 
 use super::clock::timespec;
 
@@ -35,6 +36,36 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) -> Wake {
         Err(Errno::TIMEDOUT) => Wake::TimedOut,
         Err(Errno::INTR) => Wake::Interrupted,
         _ => Wake::Look,
+    }
+}
+
+/// Sleeps until one of `words` differs from the value beside it or is woken, or until
+/// `deadline_ns`. `None` when this kernel cannot watch several words at once.
+///
+/// Up to 128 words.
+pub fn wait_any(words: &[(&AtomicU32, u32)], deadline_ns: u64) -> Option<Wake> {
+    let waiters: Vec<futex::Wait> = words
+        .iter()
+        .map(|&(word, expected)| {
+            let mut waiter = futex::Wait::new();
+            waiter.val = u64::from(expected);
+            waiter.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+            waiter.flags = futex::WaitFlags::SIZE_U32;
+            waiter
+        })
+        .collect();
+    let deadline = timespec(deadline_ns);
+    let result = futex::waitv(
+        &waiters,
+        futex::WaitvFlags::empty(),
+        Some(&deadline),
+        ClockId::Monotonic,
+    );
+    match result {
+        Err(Errno::NOSYS | Errno::INVAL) => None,
+        Err(Errno::TIMEDOUT) => Some(Wake::TimedOut),
+        Err(Errno::INTR) => Some(Wake::Interrupted),
+        _ => Some(Wake::Look),
     }
 }
 

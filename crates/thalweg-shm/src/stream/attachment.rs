@@ -365,7 +365,7 @@ impl Attachment {
         let taken = self.words().control.writer.lock.compare_exchange(
             word.0,
             LockWord::held(own, true).0,
-            Ordering::Acquire,
+            Ordering::AcqRel,
             Ordering::Relaxed,
         );
         if taken.is_ok() {

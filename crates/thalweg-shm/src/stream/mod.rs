@@ -262,6 +262,20 @@ impl Stream {
         policy: WaitPolicy,
         patience: Patience<'_>,
     ) -> Result<u64, WaitError> {
+        self.waiter(policy, patience).wait_after(after)
+    }
+
+    /// Waits until one of `streams` has more publications than the count beside it; returns its
+    /// index. Always sleeps: spinning on several streams would cost a line transfer each.
+    pub fn wait_any(streams: &[(&Self, u64)], patience: Patience<'_>) -> Result<usize, WaitError> {
+        let waiters: Vec<(Waiter<'_>, u64)> = streams
+            .iter()
+            .map(|&(stream, after)| (stream.waiter(WaitPolicy::Park, patience), after))
+            .collect();
+        wait::wait_any(&waiters)
+    }
+
+    fn waiter<'a>(&'a self, policy: WaitPolicy, patience: Patience<'a>) -> Waiter<'a> {
         Waiter {
             attachment: &self.attachment,
             closed: &self.closed,
@@ -269,17 +283,21 @@ impl Stream {
             policy,
             patience,
         }
-        .wait_after(after)
+    }
+
+    /// Has everybody who sleeps on this stream look again, without anything new.
+    pub fn nudge(&self) {
+        if self.attachment.is_writable() {
+            let words = self.attachment.words();
+            words.event(0, false, || self.attachment.wake_head());
+        }
     }
 
     /// Ends every wait under this handle with an error, those to come included. Views stay valid.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        if self.attachment.is_writable() {
-            // Strangers wake once and sleep again.
-            let words = self.attachment.words();
-            words.event(0, false, || self.attachment.wake_head());
-        }
+        // Strangers wake once and sleep again.
+        self.nudge();
     }
 
     /// Declares the end of the stream: waits for more end with an error.

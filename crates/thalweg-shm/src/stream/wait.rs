@@ -65,6 +65,60 @@ impl Cadence {
     }
 }
 
+/// Sleeps until one of `waiters` has a count above the one given beside it; returns its index.
+///
+/// One system call watches all heads. Kernels without that call get short sleeps instead, from
+/// 50 us doubling to 1 ms.
+pub(crate) fn wait_any(waiters: &[(Waiter<'_>, u64)]) -> Result<usize, WaitError> {
+    let Some((first, _)) = waiters.first() else {
+        // Nothing will ever come from no stream.
+        return Err(WaitError::Closed {
+            name: String::new(),
+        });
+    };
+    let mut nap_ns = 50_000;
+    loop {
+        let mut words = Vec::with_capacity(waiters.len());
+        for (index, (waiter, after)) in waiters.iter().enumerate() {
+            let head = waiter.attachment.words().head();
+            if waiter.look(*after)?.is_some() {
+                return Ok(index);
+            }
+            words.push((waiter.attachment.futex_word(), head.futex()));
+        }
+        for (waiter, _) in waiters {
+            if waiter.attachment.is_writable() {
+                waiter.attachment.words().announce_park();
+            }
+        }
+        let now_ns = monotonic_ns();
+        let deadline = first.patience.deadline_ns.unwrap_or(u64::MAX);
+        let end_ns = deadline.min(now_ns + SLICE_NS);
+        if futex::wait_any(&words, end_ns).is_none() {
+            let (word, expected) = words[0];
+            futex::wait(word, expected, Some(end_ns.min(now_ns + nap_ns)));
+            nap_ns = (2 * nap_ns).min(1_000_000);
+        }
+        let now_ns = monotonic_ns();
+        for (waiter, after) in waiters {
+            if now_ns >= end_ns {
+                waiter.slice_checks(*after)?;
+            } else {
+                waiter.check_interrupt()?;
+            }
+        }
+        if now_ns >= deadline {
+            let ready = waiters
+                .iter()
+                .position(|(waiter, after)| matches!(waiter.look(*after), Ok(Some(_))));
+            if let Some(index) = ready {
+                return Ok(index);
+            }
+            first.check_deadline(waiters[0].1, now_ns)?;
+        }
+    }
+}
+
 /// Everything a wait looks at beside the stream.
 pub(crate) struct Waiter<'a> {
     pub(crate) attachment: &'a Attachment,
@@ -175,20 +229,17 @@ impl Waiter<'_> {
                 Some(deadline.min(slice_end_ns)),
             );
             let now_ns = monotonic_ns();
+            if let Some(count) = self.look(after)? {
+                return Ok(count);
+            }
             if wake == Wake::Interrupted || now_ns >= slice_end_ns {
-                if let Some(count) = self.look(after)? {
-                    return Ok(count);
-                }
                 self.slice_checks(after)?;
                 slice_end_ns = now_ns + SLICE_NS;
+            } else {
+                // Woken for nothing new: perhaps by somebody who wants this wait to end.
+                self.check_interrupt()?;
             }
-            if now_ns >= deadline {
-                // A frame that came with the deadline counts.
-                if let Some(count) = self.look(after)? {
-                    return Ok(count);
-                }
-                self.check_deadline(after, now_ns)?;
-            }
+            self.check_deadline(after, now_ns)?;
         }
     }
 
@@ -202,13 +253,18 @@ impl Waiter<'_> {
         }
     }
 
-    /// What is looked at rarely: the caller's interrupt, and whether the name still leads here.
-    fn slice_checks(&self, after: u64) -> Result<(), WaitError> {
+    fn check_interrupt(&self) -> Result<(), WaitError> {
         if self.patience.interrupt.is_some_and(|interrupt| interrupt()) {
             return Err(WaitError::Interrupted {
                 name: self.attachment.name(),
             });
         }
+        Ok(())
+    }
+
+    /// What is looked at rarely: the caller's interrupt, and whether the name still leads here.
+    fn slice_checks(&self, after: u64) -> Result<(), WaitError> {
+        self.check_interrupt()?;
         if let Some(reason) = self.attachment.stale_reason()
             && self.look(after)?.is_none()
         {
