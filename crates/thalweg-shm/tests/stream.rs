@@ -447,9 +447,8 @@ fn one_wait_covers_several_streams() {
     assert!(matches!(nothing, Err(WaitError::TimedOut { .. })));
     std::thread::scope(|scope| {
         for round in 0..500 {
-            let waiter = scope.spawn(|| {
-                Stream::wait_any(&[(&first, first.count()), (&second, round)], soon()).unwrap()
-            });
+            let streams = [(&first, 0), (&second, round)];
+            let waiter = scope.spawn(move || Stream::wait_any(&streams, soon()).unwrap());
             write(&second, round);
             assert_eq!(waiter.join().unwrap(), 1);
         }

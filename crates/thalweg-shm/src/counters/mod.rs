@@ -103,7 +103,7 @@ impl NodeCounters {
                 .collect();
             std::sync::atomic::fence(Ordering::Acquire);
             let after = self.figures_version.load(Ordering::Relaxed);
-            (before == after && before % 2 == 0).then_some(values)
+            (before == after && before.is_multiple_of(2)).then_some(values)
         })
     }
 

@@ -12,8 +12,29 @@ pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 /// only the compiler has to be kept in line. loom treats `SeqCst` accesses as `AcqRel` and honours
 /// `SeqCst` fences, which is why this is a fence and not an ordering.
 pub fn full_fence_after_rmw() {
+    #[cfg(loom)]
+    if are_full_fences_removed() {
+        return;
+    }
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
     fence(Ordering::SeqCst);
+}
+
+#[cfg(loom)]
+std::thread_local! {
+    static FULL_FENCES_REMOVED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Takes the full barriers out of models run by this thread from now on, to show that the models
+/// notice.
+#[cfg(loom)]
+pub fn remove_full_fences() {
+    FULL_FENCES_REMOVED.set(true);
+}
+
+#[cfg(loom)]
+fn are_full_fences_removed() -> bool {
+    FULL_FENCES_REMOVED.get()
 }

@@ -226,6 +226,16 @@ pub enum ReadError {
         /// The stream.
         name: String,
     },
+    /// The target has another dtype or shape.
+    #[error("stream {name:?} holds {expected}, the target is {found}")]
+    Shape {
+        /// The stream.
+        name: String,
+        /// Dtype and shape of the stream.
+        expected: String,
+        /// Dtype and shape of the target.
+        found: String,
+    },
     /// Frames were replaced faster than they could be copied.
     #[error(
         "timed out waiting for a stable write of stream {name:?}: {attempts} copies were overtaken by the writer and no pin ticket was free (create it with more slots)"

@@ -52,7 +52,7 @@ use thalweg_os::process::Liveness;
 pub use wait::WaitPolicy;
 use wait::{Cadence, Waiter};
 
-use crate::array::ArrayRef;
+use crate::array::{ArrayMut, ArrayRef};
 use crate::dtype::DType;
 use crate::protocol::publish::state;
 use crate::segment::header::{Header, flags};
@@ -215,6 +215,27 @@ impl Stream {
         }
     }
 
+    /// As [`Stream::read_into`], for an array of the stream's dtype and shape.
+    pub fn read_into_array(
+        &self,
+        out: &mut ArrayMut<'_>,
+        deadline_ns: Option<u64>,
+    ) -> Result<Publication, ReadError> {
+        if out.dtype() != self.dtype() || out.shape() != self.shape() {
+            return Err(ReadError::Shape {
+                name: self.attachment.name(),
+                expected: directory::describe_layout(self.dtype(), self.shape()),
+                found: directory::describe_layout(out.dtype(), out.shape()),
+            });
+        }
+        let Some(target) = NonNull::new(out.as_bytes_mut_ptr()) else {
+            return self.check_size(0).map(|()| Publication::default());
+        };
+        // SAFETY: dtype and shape were compared, so `out` holds `payload_bytes` writable bytes;
+        // an exclusive view of them is no part of the stream's read-only mapping.
+        unsafe { self.attachment.read_to(target, deadline_ns) }
+    }
+
     /// As [`Stream::read_into`], to an address.
     ///
     /// # Safety
@@ -262,7 +283,18 @@ impl Stream {
         policy: WaitPolicy,
         patience: Patience<'_>,
     ) -> Result<u64, WaitError> {
-        self.waiter(policy, patience).wait_after(after)
+        self.waiter(policy, patience, true).wait_after(after)
+    }
+
+    /// As [`Stream::wait_after`], but a frame that was given up is only one more reason to wait:
+    /// for those who want the next good frame, whatever happened to others.
+    pub fn wait_for_frame(
+        &self,
+        after: u64,
+        policy: WaitPolicy,
+        patience: Patience<'_>,
+    ) -> Result<u64, WaitError> {
+        self.waiter(policy, patience, false).wait_after(after)
     }
 
     /// Waits until one of `streams` has more publications than the count beside it; returns its
@@ -270,18 +302,24 @@ impl Stream {
     pub fn wait_any(streams: &[(&Self, u64)], patience: Patience<'_>) -> Result<usize, WaitError> {
         let waiters: Vec<(Waiter<'_>, u64)> = streams
             .iter()
-            .map(|&(stream, after)| (stream.waiter(WaitPolicy::Park, patience), after))
+            .map(|&(stream, after)| (stream.waiter(WaitPolicy::Park, patience, false), after))
             .collect();
         wait::wait_any(&waiters)
     }
 
-    fn waiter<'a>(&'a self, policy: WaitPolicy, patience: Patience<'a>) -> Waiter<'a> {
+    fn waiter<'a>(
+        &'a self,
+        policy: WaitPolicy,
+        patience: Patience<'a>,
+        heeds_aborts: bool,
+    ) -> Waiter<'a> {
         Waiter {
             attachment: &self.attachment,
             closed: &self.closed,
             cadence: &self.cadence,
             policy,
             patience,
+            heeds_aborts,
         }
     }
 

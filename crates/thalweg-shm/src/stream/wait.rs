@@ -126,6 +126,8 @@ pub(crate) struct Waiter<'a> {
     pub(crate) cadence: &'a Cadence,
     pub(crate) policy: WaitPolicy,
     pub(crate) patience: Patience<'a>,
+    /// Whether a frame that was given up ends the wait with an error.
+    pub(crate) heeds_aborts: bool,
 }
 
 impl Waiter<'_> {
@@ -151,9 +153,11 @@ impl Waiter<'_> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(WaitError::Closed { name: name() });
         }
-        self.attachment
-            .check_consistent(head)
-            .map_err(|()| WaitError::Inconsistent { name: name() })?;
+        if self.heeds_aborts {
+            self.attachment
+                .check_consistent(head)
+                .map_err(|()| WaitError::Inconsistent { name: name() })?;
+        }
         if head.count() > after {
             return Ok(Some(head.count()));
         }

@@ -1,0 +1,103 @@
+//! Models of pins: a pinned slot is read in place while the writer laps.
+#![cfg(loom)]
+
+#[path = "loom_support/exclusive.rs"]
+mod exclusive;
+mod loom_support;
+
+use exclusive::Exclusive;
+use loom::sync::Arc;
+use loom::thread;
+use loom_support::{Stream, explore};
+use thalweg_shm::protocol::Words;
+use thalweg_shm::protocol::publish::Record;
+use thalweg_shm::protocol::sync::remove_full_fences;
+use thalweg_shm::protocol::words::{AttachmentId, Who};
+
+struct Model {
+    stream: Stream,
+    payload: Vec<Exclusive>,
+}
+
+impl Model {
+    /// A stream with one published frame.
+    fn new(slots: usize) -> Arc<Self> {
+        let model = Self {
+            stream: Stream::new(slots),
+            payload: (0..slots).map(|_| Exclusive::new()).collect(),
+        };
+        model.write();
+        Arc::new(model)
+    }
+
+    fn words(&self) -> Words<'_> {
+        self.stream.words()
+    }
+
+    fn borrower(&self, process: u64) -> AttachmentId {
+        self.words().register(Who(process)).expect("a row")
+    }
+
+    fn write(&self) {
+        let words = self.words();
+        let mut head = words.head();
+        let claim = words.begin(head).expect("tickets are too few to pin all");
+        self.payload[claim.slot].write(claim.count);
+        words
+            .commit(&mut head, claim, Record::default(), false, || {})
+            .expect("nobody else writes");
+    }
+
+    fn borrow(&self, borrower: AttachmentId) {
+        let pin = self.words().pin(borrower).expect("a ticket each");
+        // Twice: the content stays while the pin lasts.
+        assert_eq!(self.payload[pin.slot].read(), pin.count);
+        assert_eq!(self.payload[pin.slot].read(), pin.count);
+        self.words().unpin(pin.ticket);
+    }
+}
+
+fn one_borrower() {
+    let model = Model::new(3);
+    let reader = model.clone();
+    let id = model.borrower(1);
+    let reader = thread::spawn(move || reader.borrow(id));
+    for _ in 0..3 {
+        model.write();
+    }
+    reader.join().unwrap();
+    assert_eq!(model.words().pin_owners().count(), 0);
+}
+
+fn two_borrowers() {
+    let model = Model::new(4);
+    let readers = [1, 2].map(|process| {
+        let reader = model.clone();
+        let id = model.borrower(process);
+        thread::spawn(move || reader.borrow(id))
+    });
+    for _ in 0..3 {
+        model.write();
+    }
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    assert_eq!(model.words().pin_owners().count(), 0);
+}
+
+#[test]
+fn one_borrower_three_slots() {
+    explore("m2", Some(3), one_borrower);
+}
+
+#[test]
+fn two_borrowers_four_slots() {
+    explore("m2b", Some(2), two_borrowers);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn one_borrower_without_barriers() {
+    remove_full_fences();
+    explore("m2 mutant", Some(3), one_borrower);
+}
