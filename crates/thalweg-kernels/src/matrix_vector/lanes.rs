@@ -75,8 +75,12 @@ pub(crate) trait Lanes<R: Real>: Copy {
     unsafe fn load_part(self, from: *const R, count: usize) -> Self::Register;
 
     /// `a * b + sum`, lane by lane; fused where the level has it.
-    fn multiply_add(self, a: Self::Register, b: Self::Register, sum: Self::Register)
-    -> Self::Register;
+    fn multiply_add(
+        self,
+        a: Self::Register,
+        b: Self::Register,
+        sum: Self::Register,
+    ) -> Self::Register;
 
     /// The sum of all lanes.
     fn sum(self, lanes: Self::Register) -> R;
@@ -115,7 +119,7 @@ pub(super) unsafe fn part<T: Copy + Default, const WIDTH: usize>(
     std::array::from_fn(|lane| {
         if lane < count {
             // SAFETY: `lane < count`.
-            unsafe { from.add(lane).read() }
+            unsafe { from.wrapping_add(lane).read() }
         } else {
             T::default()
         }

@@ -1,8 +1,32 @@
-//! mv
-pub mod lanes;
-pub mod level;
-pub mod prefetch;
-pub mod product;
+//! Matrix-vector products: `cpu.affine_transform`, and the product itself for benchmarks.
+//!
+//! [`product`] is the walk through the matrix, written over the registers of [`lanes`] for each
+//! [`SimdLevel`]; [`half_matrix`] keeps a matrix in half precision; [`workers`] shares the rows
+//! between threads; [`read_streams`] measures the limit of it all, reading memory.
+
+mod affine_transform;
+mod exact;
+mod frame_memory;
+mod half_matrix;
+mod lanes;
+pub(crate) mod level;
+mod operands;
+mod prefetch;
+mod product;
+mod read_streams;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod workers;
 #[cfg(target_arch = "x86_64")]
-pub mod x86;
+mod x86;
+
+pub use half_matrix::{HalfFormat, HalfMatrix};
 pub use level::SimdLevel;
+pub use product::{multiply_f32, multiply_f64};
+pub use read_streams::{ReadLimit, STREAM_COUNTS, read_limit, sum_rows};
+
+use crate::registry::Definition;
+
+/// The kinds of this module.
+pub(crate) const DEFINITIONS: &[Definition] = &[affine_transform::AFFINE_TRANSFORM];

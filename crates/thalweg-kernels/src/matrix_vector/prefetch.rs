@@ -136,6 +136,6 @@ mod tests {
         assert!(processor.shared_cache_bytes >= 1 << 20, "{processor:?}");
         assert_eq!(Prefetch::for_sizes(1000, 1000), Prefetch::NONE);
         let huge = Prefetch::for_sizes(1 << 40, 1 << 40);
-        assert!(huge.inside_rows && huge.distance_bytes % 64 == 0);
+        assert!(huge.inside_rows && huge.distance_bytes.is_multiple_of(64));
     }
 }

@@ -16,7 +16,7 @@
 use std::ops::Range;
 
 use super::lanes::{Stored, Widen};
-use super::level::Vectorised;
+use super::level::{SimdLevel, Vectorised};
 use super::prefetch::Prefetch;
 
 /// Bytes of a cache line.
@@ -50,6 +50,53 @@ impl Layout {
             stride: columns,
         }
     }
+}
+
+/// `out = matrix * vector` for a row-major `matrix` with rows of `columns` numbers, on one thread.
+///
+/// # Panics
+///
+/// When `vector` does not have `columns` numbers, or `matrix` not `columns` for each of `out`.
+pub fn multiply_f32(
+    level: SimdLevel,
+    matrix: &[f32],
+    columns: usize,
+    vector: &[f32],
+    out: &mut [f32],
+) {
+    multiply(level, matrix, columns, vector, out);
+}
+
+/// As [`multiply_f32`], in double precision.
+///
+/// # Panics
+///
+/// As [`multiply_f32`].
+pub fn multiply_f64(
+    level: SimdLevel,
+    matrix: &[f64],
+    columns: usize,
+    vector: &[f64],
+    out: &mut [f64],
+) {
+    multiply(level, matrix, columns, vector, out);
+}
+
+pub(super) fn multiply<S: Stored>(
+    level: SimdLevel,
+    matrix: &[S],
+    columns: usize,
+    vector: &[S::Real],
+    out: &mut [S::Real],
+) {
+    let rows = out.len();
+    assert_eq!(vector.len(), columns, "one number per column");
+    assert_eq!(Some(matrix.len()), rows.checked_mul(columns), "matrix size");
+    let layout = Layout::dense(rows, columns);
+    let (matrix, vector, out) = (matrix.as_ptr(), vector.as_ptr(), out.as_mut_ptr());
+    // SAFETY: the slices have the lengths asked for, and `out` is borrowed exclusively.
+    let product = unsafe { Product::new(matrix, layout, vector, out, 0..rows) };
+    S::multiply(level, product);
 }
 
 /// Some rows of `out = matrix * vector`.
@@ -98,7 +145,7 @@ impl<S: Stored> Product<S> {
             let sums = self.group::<I, COUNT>(simd, row);
             for (index, sum) in sums.into_iter().enumerate() {
                 // SAFETY: `row + index < rows.end`, and `out` holds every row.
-                unsafe { self.out.add(row + index).write(simd.sum(sum)) };
+                unsafe { self.out.wrapping_add(row + index).write(simd.sum(sum)) };
             }
             row += COUNT;
         }
@@ -140,7 +187,7 @@ impl<S: Stored> Product<S> {
         while column < columns {
             let count = I::WIDTH.min(columns - column);
             // SAFETY: `column + count <= columns`, and the vector holds `columns` numbers.
-            let vector = unsafe { simd.load_part(self.vector.add(column), count) };
+            let vector = unsafe { simd.load_part(self.vector.wrapping_add(column), count) };
             for (index, sum) in sums.iter_mut().enumerate() {
                 let from = start.wrapping_add(index * stride + column);
                 // SAFETY: row `row + index` exists and holds `count` elements from `column` on.
@@ -181,7 +228,7 @@ impl<S: Stored> Product<S> {
         sums: &mut [I::Register; COUNT],
     ) {
         // SAFETY: the callers stay inside whole lines of the row; the vector has as many numbers.
-        let vector = unsafe { simd.load(self.vector.add(column)) };
+        let vector = unsafe { simd.load(self.vector.wrapping_add(column)) };
         for (index, sum) in sums.iter_mut().enumerate() {
             let from = start.wrapping_add(index * self.layout.stride + column);
             // SAFETY: the callers' rows exist and hold a whole register from `column` on.
