@@ -39,6 +39,11 @@ impl<'a> SpecChecker<'a> {
         }
     }
 
+    /// What is checked.
+    pub fn spec(&self) -> &'a NodeSpec {
+        self.spec
+    }
+
     /// Records a problem.
     pub fn problem(&mut self, problem: SpecProblem) {
         self.problems.push(problem);

@@ -37,6 +37,16 @@ pub(crate) enum Operand<'a> {
     Same(ReadRun<'a>),
 }
 
+impl<'a> Operand<'a> {
+    /// The memory, whatever the step.
+    #[inline(always)]
+    pub(crate) fn run(self) -> ReadRun<'a> {
+        match self {
+            Self::Each(run) | Self::Same(run) => run,
+        }
+    }
+}
+
 /// `out[i] = function(a[i])` for `count` elements. Runs in place are correct, but slow.
 ///
 /// # Panics
@@ -45,16 +55,24 @@ pub(crate) enum Operand<'a> {
 pub(crate) fn map1<F: Function1>(
     isa: Isa,
     function: F,
-    a: ReadRun<'_>,
+    a: Operand<'_>,
     out: WriteRun<'_>,
     count: usize,
 ) {
-    isa.run(Map1 {
-        function,
-        a: a.elements::<F::A>(count),
-        out: out.elements::<F::R>(count),
-        count,
-    });
+    let out = out.elements::<F::R>(count);
+    match a {
+        Operand::Each(a) => isa.run(Map1 {
+            function,
+            a: a.elements::<F::A>(count),
+            out,
+            count,
+        }),
+        Operand::Same(a) => isa.run(Fill {
+            value: function.apply(a.first()),
+            out,
+            count,
+        }),
+    }
 }
 
 /// `out[i] = function(a[i], b[i])` for `count` elements. Runs in place are correct, but slow.
@@ -112,7 +130,7 @@ pub(crate) fn map1_array<F: Function1>(
     map1(
         isa,
         function,
-        ReadRun::of_array(a),
+        Operand::Each(ReadRun::of_array(a)),
         WriteRun::of_array(out),
         count,
     );

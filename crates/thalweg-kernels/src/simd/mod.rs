@@ -12,8 +12,10 @@
 )]
 
 pub(crate) mod aligned;
+pub(crate) mod expand;
 pub(crate) mod half_float;
 pub(crate) mod isa;
 pub(crate) mod map;
+pub(crate) mod matmul;
 pub(crate) mod number;
 pub(crate) mod run;

@@ -53,6 +53,8 @@ pub(crate) unsafe trait Number: Copy + Default + Send + Sync + 'static {
     fn minus(self, other: Self) -> Self;
     /// Product; integers wrap, booleans and.
     fn times(self, other: Self) -> Self;
+    /// Change of sign; integers wrap, booleans stay.
+    fn opposite(self) -> Self;
     /// Magnitude; the smallest integer is its own.
     fn magnitude(self) -> Self;
     /// The smaller; NaN when either is NaN.
@@ -164,6 +166,11 @@ macro_rules! integers {
                 }
 
                 #[inline(always)]
+                fn opposite(self) -> Self {
+                    self.wrapping_neg()
+                }
+
+                #[inline(always)]
                 fn magnitude(self) -> Self {
                     let magnitude: fn(Self) -> Self = $magnitude;
                     magnitude(self)
@@ -224,6 +231,11 @@ macro_rules! floats {
                 #[inline(always)]
                 fn times(self, other: Self) -> Self {
                     self * other
+                }
+
+                #[inline(always)]
+                fn opposite(self) -> Self {
+                    -self
                 }
 
                 #[inline(always)]
@@ -289,6 +301,11 @@ unsafe impl Number for f16 {
     }
 
     #[inline(always)]
+    fn opposite(self) -> Self {
+        Self::from_bits(self.to_bits() ^ 0x8000)
+    }
+
+    #[inline(always)]
     fn magnitude(self) -> Self {
         Self::from_bits(self.to_bits() & 0x7fff)
     }
@@ -340,6 +357,11 @@ unsafe impl Number for Boolean {
     #[inline(always)]
     fn times(self, other: Self) -> Self {
         Self::new(self.get() & other.get())
+    }
+
+    #[inline(always)]
+    fn opposite(self) -> Self {
+        Self::new(self.get())
     }
 
     #[inline(always)]
