@@ -7,10 +7,11 @@
 //! G = (D^T D + alpha I)^-1 D^T,    alpha = regularisation * mean diagonal of D^T D
 //! ```
 //!
-//! A mode with singular value w keeps w^2 / (w^2 + alpha) of itself per correction. What the sensor
-//! sees is corrected fully; what it hardly sees (piston, and the checkerboard of Fried geometry
-//! called waffle) is left alone instead of being filled with amplified noise. Actuators that no lit
-//! subaperture answers to are taken out beforehand and get rows of zeros.
+//! Of a mode with singular value w one correction takes the part w^2 / (w^2 + alpha) away, and an
+//! integrator the rest over the next frames. What the sensor hardly sees (piston, and the
+//! checkerboard of Fried geometry called waffle) is left alone instead of being filled with
+//! amplified noise. Actuators that no lit subaperture answers to are taken out beforehand and get
+//! rows of zeros.
 
 use nalgebra::DMatrix;
 
