@@ -102,10 +102,7 @@ impl<'a> Item<'a> {
         seconds
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a whole number given where any number is expected means the nearest float"
-    )]
+    /// A whole number given where any number is expected means the nearest float.
     fn any_number(&self) -> Option<f64> {
         match self.node.value {
             Value::Int(value) => Some(value as f64),

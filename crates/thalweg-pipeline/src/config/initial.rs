@@ -252,10 +252,7 @@ fn integer_fits(value: i128, dtype: DType) -> bool {
     match dtype {
         DType::Bool => value == 0 || value == 1,
         _ if !dtype.is_integer() => {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "fractions may be rounded as well"
-            )]
+            // fractions may be rounded as well
             let nearest = value as f64;
             float_fits(nearest, dtype)
         }
@@ -274,10 +271,7 @@ fn float_fits(value: f64, dtype: DType) -> bool {
         }
         DType::Float16 => !value.is_finite() || value.abs() <= half::f16::MAX.to_f64(),
         _ => {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "saturates; a saturated value does not fit any dtype"
-            )]
+            // saturates; a saturated value does not fit any dtype
             let whole = value as i128;
             value.fract() == 0.0 && integer_fits(whole, dtype)
         }

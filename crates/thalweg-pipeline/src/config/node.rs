@@ -1,10 +1,16 @@
 //! What sources, kernels and sinks have in common.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use thalweg_kernels::node::Auxiliary;
 use thalweg_kernels::{NodeRole, NodeSpec, Parameters, StreamSpec};
 
 use super::document::{join_index, join_key};
-use super::{AuxiliaryBinding, KernelConfig, PipelineConfig, Positions, SinkConfig, SourceConfig};
+use super::{
+    AuxiliaryBinding, KernelConfig, PipelineConfig, Positions, SinkConfig, SourceConfig,
+    StreamConfig,
+};
 
 /// One source, kernel or sink of a configuration.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +117,13 @@ impl<'config> NodeConfig<'config> {
         }
     }
 
+    fn count(self, wire: Wire) -> usize {
+        match wire {
+            Wire::Trigger => self.triggers().len(),
+            Wire::Output => self.outputs().len(),
+        }
+    }
+
     /// The path of its trigger or output `index`, as its document spells it; `node_path` is where
     /// this node stands.
     pub(super) fn wire_path(
@@ -123,11 +136,7 @@ impl<'config> NodeConfig<'config> {
         let (single, many) = self.keys(wire);
         let (single, many) = (join_key(node_path, single), join_key(node_path, many));
         let element = join_index(&many, index);
-        let count = match wire {
-            Wire::Trigger => self.triggers().len(),
-            Wire::Output => self.outputs().len(),
-        };
-        if positions.contains(&element) || single == many || count > 1 {
+        if positions.contains(&element) || single == many || self.count(wire) > 1 {
             element
         } else {
             single
@@ -155,10 +164,12 @@ impl<'config> NodeConfig<'config> {
             _ => None,
         };
         if let Some(wire) = wire {
-            return match (key.ends_with('s'), index) {
-                // About all of them at once.
-                (true, None) if self.keys(wire).1 == key => join_key(node_path, key),
-                (_, index) => self.wire_path(wire, index.unwrap_or(0), node_path, positions),
+            let all_of_them = join_key(node_path, self.keys(wire).1);
+            let about_all = key.ends_with('s') && index.is_none();
+            return if about_all && (positions.contains(&all_of_them) || self.count(wire) > 1) {
+                all_of_them
+            } else {
+                self.wire_path(wire, index.unwrap_or(0), node_path, positions)
             };
         }
         if key == "auxiliary" {
@@ -225,8 +236,25 @@ pub fn node_spec(
     config: &PipelineConfig,
     node: NodeConfig<'_>,
 ) -> Result<NodeSpec, UndefinedStream> {
+    spec_of(node, &streams_by_name(config), &config.base_path)
+}
+
+/// The streams of `config`, to look up many of them.
+pub(super) fn streams_by_name(config: &PipelineConfig) -> BTreeMap<&str, &StreamConfig> {
+    let streams = config.streams.iter();
+    streams
+        .map(|stream| (stream.name.as_str(), stream))
+        .collect()
+}
+
+/// [`node_spec`] with the streams looked up in `streams`.
+pub(super) fn spec_of(
+    node: NodeConfig<'_>,
+    streams: &BTreeMap<&str, &StreamConfig>,
+    base_path: &Path,
+) -> Result<NodeSpec, UndefinedStream> {
     let stream = |name: &String| -> Result<StreamSpec, UndefinedStream> {
-        let stream = config.stream(name).ok_or_else(|| UndefinedStream {
+        let stream = streams.get(name.as_str()).ok_or_else(|| UndefinedStream {
             noun: node.noun(),
             node: node.name().to_owned(),
             stream: name.clone(),
@@ -255,6 +283,6 @@ pub fn node_spec(
             .collect::<Result<_, _>>()?,
         operation: node.operation().map(str::to_owned),
         parameters: node.parameters().clone(),
-        base_dir: config.base_path.clone(),
+        base_dir: base_path.to_owned(),
     })
 }

@@ -72,7 +72,7 @@ impl PipelineConfig {
     /// let problems = PipelineConfig::from_yaml_str(text, "pipeline.yaml".as_ref()).unwrap_err();
     /// assert_eq!(
     ///     problems.to_string(),
-    ///     "pipeline.yaml:6:61: kernels[0].output: kernel 'scale' references undefined shared \
+    ///     "pipeline.yaml:6:56: kernels[0].output: kernel 'scale' references undefined shared \
     ///      memory: scald (hint: did you mean `scaled`?)"
     /// );
     /// ```
@@ -82,12 +82,8 @@ impl PipelineConfig {
         let config = parsed.root.and_then(|root| Self::read(root, &mut problems));
         // What could not be read properly is not complained about a second time.
         let place = |problem: &Diagnostic| (problem.line, problem.column);
-        problems.retain(|problem| {
-            parsed
-                .problems
-                .iter()
-                .all(|first| place(first) != place(problem))
-        });
+        let unreadable: BTreeSet<_> = parsed.problems.iter().map(place).collect();
+        problems.retain(|problem| !unreadable.contains(&place(problem)));
         problems.extend(parsed.problems);
         match config {
             Some(config) if problems.is_empty() => Ok(Self {

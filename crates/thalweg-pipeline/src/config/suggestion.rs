@@ -4,6 +4,10 @@
 /// come from anybody.
 const COMPARED_CHARS: usize = 64;
 
+/// After so many problems nobody reads suggestions any more, and comparing every unknown name with
+/// every known one takes its time in a document of many thousands of both.
+pub(super) const SUGGESTED_PROBLEMS: usize = 100;
+
 /// The known names nearest to `written`, best first; none that differ in more than a third.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let length = written.chars().count();
@@ -47,7 +51,8 @@ mod tests {
         for (written, expected) in [
             ("trigger_polici", Some("did you mean `trigger_policy`?")),
             ("Read_Timeout", Some("did you mean `read_timeout`?")),
-            ("inpts", Some("did you mean `inputs` or `input`?")),
+            ("inpts", Some("did you mean `inputs`?")),
+            ("inptu", Some("did you mean `input` or `inputs`?")),
             ("placement", None),
             ("x", None),
         ] {

@@ -1,11 +1,13 @@
 //! Checks that need to know the kinds, and what many nodes do together.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use thalweg_kernels::{NodeBuilder, NodeRole, Registry, SpecProblem};
 
 use super::document::join_index;
-use super::node::{Wire, noun};
+use super::node::{Wire, noun, spec_of, streams_by_name};
 use super::suggestion::did_you_mean;
-use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Storage, node_spec};
+use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Storage, StreamConfig};
 use crate::graph::PipelineGraph;
 
 /// Everything that is wrong with `config` as far as it can be told without touching the system;
@@ -20,8 +22,9 @@ pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic>
         Ok(_) => {
             let mut problems = producer_problems(config);
             problems.extend(storage_problems(config));
+            let streams = streams_by_name(config);
             for (path, node) in config.nodes_with_paths() {
-                problems.extend(node_problems(config, registry, node, &path));
+                problems.extend(node_problems(config, &streams, registry, node, &path));
             }
             problems
         }
@@ -36,21 +39,25 @@ pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic>
 /// Streams with more than one producer, reported where the second one refers to the stream.
 fn producer_problems(config: &PipelineConfig) -> Vec<Diagnostic> {
     let graph = PipelineGraph::from_config(config);
-    let second_reference = |stream: &str| {
-        let references = config.nodes_with_paths().filter_map(|(path, node)| {
-            let index = node.outputs().iter().position(|output| output == stream)?;
-            Some(node.wire_path(Wire::Output, index, &path, &config.positions))
-        });
-        references.skip(1).next()
-    };
-    graph
+    let mut conflicts: BTreeMap<&str, _> = graph
         .conflicts()
-        .map(|conflict| {
-            let path = second_reference(conflict.stream).unwrap_or_default();
-            Diagnostic::new(path, conflict.to_string())
-                .with_hint("let each of them write a stream of its own")
-        })
-        .collect()
+        .map(|conflict| (conflict.stream, conflict.to_string()))
+        .collect();
+    let mut problems = Vec::new();
+    let mut written = BTreeSet::new();
+    for (path, node) in config.nodes_with_paths() {
+        for (index, output) in node.outputs().iter().enumerate() {
+            if written.insert(output.as_str()) {
+                continue;
+            }
+            if let Some(message) = conflicts.remove(output.as_str()) {
+                let path = node.wire_path(Wire::Output, index, &path, &config.positions);
+                let problem = Diagnostic::new(path, message);
+                problems.push(problem.with_hint("let each of them write a stream of its own"));
+            }
+        }
+    }
+    problems
 }
 
 const NO_GPU: &str = "this build has no GPU streams";
@@ -68,6 +75,7 @@ fn storage_problems(config: &PipelineConfig) -> impl Iterator<Item = Diagnostic>
 
 fn node_problems(
     config: &PipelineConfig,
+    streams: &BTreeMap<&str, &StreamConfig>,
     registry: &Registry,
     node: NodeConfig<'_>,
     path: &str,
@@ -90,14 +98,14 @@ fn node_problems(
         return about_kind(message, kind_hint(registry, role, kind));
     };
     let on_gpu = |name: &str| {
-        let stream = config.stream(name);
+        let stream = streams.get(name);
         stream.is_some_and(|stream| stream.storage == Storage::Gpu)
     };
     if node.streams().any(on_gpu) {
         // Reported with the stream; whatever the kind has to say about it adds nothing.
         return Vec::new();
     }
-    let spec = match node_spec(config, node) {
+    let spec = match spec_of(node, streams, &config.base_path) {
         Ok(spec) => spec,
         Err(undefined) => return vec![Diagnostic::new(path, undefined.to_string())],
     };

@@ -7,7 +7,7 @@ use thalweg_kernels::Parameters;
 
 use super::document::Value;
 use super::fields::{Fields, Item, Problems};
-use super::suggestion::did_you_mean;
+use super::suggestion::{SUGGESTED_PROBLEMS, did_you_mean};
 
 /// An auxiliary stream and the name the node knows it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,10 @@ impl Context<'_> {
                 "{} references undefined shared memory: {stream}",
                 item.who()
             );
-            let hint = did_you_mean(&stream, streams.iter().copied())
+            let similar = (self.problems.len() < SUGGESTED_PROBLEMS)
+                .then(|| did_you_mean(&stream, streams.iter().copied()));
+            let hint = similar
+                .flatten()
                 .unwrap_or_else(|| "declare it under `shared_memory`".to_owned());
             self.problems.push(item.problem(message).with_hint(hint));
         }
@@ -176,8 +179,9 @@ impl Context<'_> {
         others: &[Reference<'_>],
         what: &str,
     ) {
+        let others: BTreeSet<&str> = others.iter().map(|other| other.stream.as_str()).collect();
         for Reference { stream, item } in references {
-            if others.iter().any(|other| other.stream == *stream) {
+            if others.contains(stream.as_str()) {
                 let message = format!("{} cannot {what}: {stream}", item.who());
                 self.problems.push(item.problem(message));
             }

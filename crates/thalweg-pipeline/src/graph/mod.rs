@@ -205,7 +205,7 @@ impl<'config> PipelineGraph<'config> {
         let node = self.config.nodes().find(|node| node.name() == name);
         let streams = node.into_iter().flat_map(streams);
         let ends = streams.filter_map(|stream| self.ends.get(stream));
-        let nodes: Vec<_> = ends.flat_map(|ends| side(ends)).collect();
+        let nodes: Vec<_> = ends.flat_map(side).collect();
         let kernels = nodes
             .into_iter()
             .filter(|node| matches!(node, NodeConfig::Kernel(_)) && node.name() != name);

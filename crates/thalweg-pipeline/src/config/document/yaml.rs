@@ -290,10 +290,7 @@ impl<'text> Reader<'text> {
                     | ("bool", value @ Value::Bool(_))
                     | ("int", value @ Value::Int(_))
                     | ("float", value @ Value::Float(_)) => Some(value),
-                    #[expect(
-                        clippy::cast_precision_loss,
-                        reason = "the tag asks for the nearest float"
-                    )]
+                    // the tag asks for the nearest float
                     ("float", Value::Int(value)) => Some(Value::Float(value as f64)),
                     _ => None,
                 }

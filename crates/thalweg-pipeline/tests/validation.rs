@@ -1,0 +1,266 @@
+//! Checks against kinds: the cases are in `tests/validation/*.txt`, in the format of [`support`].
+
+mod support;
+
+use std::path::Path;
+
+use support::{DOCUMENT_NAME, check};
+use thalweg_kernels::{
+    Definition, FrameInputs, Kernel, NodeBuilder, NodeError, NodeRole, NodeSpec, Produced,
+    Registry, Sink, SinkFrame, Source, SourceContext, SpecProblem,
+};
+use thalweg_pipeline::config::{
+    Diagnostic, KernelConfig, NodeConfig, PipelineConfig, SinkConfig, StreamConfig,
+    UndefinedStream, node_spec, validate,
+};
+use thalweg_shm::{ArrayMut, DType};
+
+/// A node of every role that is only ever built, never run.
+struct Built;
+
+impl Kernel for Built {
+    fn compute(
+        &mut self,
+        _inputs: &FrameInputs<'_>,
+        _outputs: &mut [ArrayMut<'_>],
+    ) -> Result<(), NodeError> {
+        Err(NodeError::Failed("validation runs nothing".to_owned()))
+    }
+}
+
+impl Source for Built {
+    fn produce(
+        &mut self,
+        _context: &mut dyn SourceContext,
+        _outputs: &mut [ArrayMut<'_>],
+    ) -> Result<Produced, NodeError> {
+        Err(NodeError::Failed("validation runs nothing".to_owned()))
+    }
+}
+
+impl Sink for Built {
+    fn consume(&mut self, _frame: &SinkFrame<'_>) -> Result<(), NodeError> {
+        Err(NodeError::Failed("validation runs nothing".to_owned()))
+    }
+}
+
+/// Complains about every path listed under the parameter `complain`.
+fn complaints(spec: &NodeSpec) -> Vec<SpecProblem> {
+    let paths = spec
+        .parameters
+        .get("complain")
+        .and_then(|paths| paths.as_array());
+    let paths = paths.into_iter().flatten().filter_map(|path| path.as_str());
+    paths
+        .map(|path| SpecProblem::new(path, format!("complains about '{path}'")))
+        .collect()
+}
+
+fn or_built<T: ?Sized>(
+    problems: Vec<SpecProblem>,
+    built: Box<T>,
+) -> Result<Box<T>, Vec<SpecProblem>> {
+    if problems.is_empty() {
+        Ok(built)
+    } else {
+        Err(problems)
+    }
+}
+
+fn build_kernel(spec: &NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>> {
+    or_built(complaints(spec), Box::new(Built))
+}
+
+fn build_source(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
+    or_built(complaints(spec), Box::new(Built))
+}
+
+fn build_sink(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
+    or_built(complaints(spec), Box::new(Built))
+}
+
+/// A kernel with rules of its own: one factor, equal shapes.
+fn build_scale(spec: &NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>> {
+    let mut problems = Vec::new();
+    if !spec
+        .parameters
+        .get("factor")
+        .is_some_and(|factor| factor.is_number())
+    {
+        problems.push(
+            SpecProblem::new("parameters.factor", "expected a number")
+                .with_hint("add `factor: 2.0`"),
+        );
+    }
+    if spec.inputs[0].shape != spec.outputs[0].shape {
+        problems.push(SpecProblem::new(
+            "output",
+            format!(
+                "expected the input's shape {:?}, found {:?}",
+                spec.inputs[0].shape, spec.outputs[0].shape
+            ),
+        ));
+    }
+    or_built(problems, Box::new(Built))
+}
+
+fn registry() -> Registry {
+    let define = |kind, builder| Definition {
+        kind,
+        summary: "for tests",
+        parameters: &[],
+        builder,
+        infer: None,
+    };
+    Registry::empty().with(&[
+        define("cpu.scale", NodeBuilder::Kernel(build_scale)),
+        define("cpu.copy", NodeBuilder::Kernel(build_kernel)),
+        define("cpu.custom_operation", NodeBuilder::Kernel(build_kernel)),
+        define("example.own", NodeBuilder::Kernel(build_kernel)),
+        define("example.camera", NodeBuilder::Source(build_source)),
+        define("null.sink", NodeBuilder::Sink(build_sink)),
+    ])
+}
+
+fn load(document: &str) -> PipelineConfig {
+    PipelineConfig::from_yaml_str(document, Path::new(DOCUMENT_NAME))
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn problems_of(document: &str) -> Vec<Diagnostic> {
+    validate(&load(document), &registry())
+}
+
+#[test]
+fn kinds() {
+    check("validation/kinds.txt", problems_of);
+}
+
+#[test]
+fn gpu_streams() {
+    check("validation/gpu_streams.txt", problems_of);
+}
+
+#[test]
+fn producers() {
+    check("validation/producers.txt", problems_of);
+}
+
+#[test]
+fn places() {
+    check("validation/places.txt", problems_of);
+}
+
+#[test]
+fn without_a_text_problems_have_paths_only() {
+    let document = serde_json::json!({
+        "shared_memory": [{"name": "a", "shape": [4]}, {"name": "b", "shape": [5]}],
+        "kernels": [{"name": "k", "kind": "cpu.scale", "inputs": ["a"], "output": "b"}],
+    });
+    let config = PipelineConfig::from_json(&document, Path::new("/")).expect("well-formed");
+    let found: Vec<String> = validate(&config, &registry())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "kernels[0].parameters.factor: kernel 'k': expected a number (hint: add `factor: 2.0`)",
+            "kernels[0].output: kernel 'k': expected the input's shape [4], found [5]",
+        ]
+    );
+}
+
+/// The document's rules hold for what a program puts together.
+#[test]
+fn a_configuration_made_by_a_program_is_checked_in_full() {
+    let valid = PipelineConfig {
+        streams: vec![
+            StreamConfig::new("a", [4], DType::Float32),
+            StreamConfig::new("b", [4], DType::Float32),
+        ],
+        kernels: vec![KernelConfig::new("k", "cpu.copy", ["a"], ["b"])],
+        ..PipelineConfig::default()
+    };
+    assert_eq!(validate(&valid, &registry()), []);
+
+    let mut invalid = valid.clone();
+    invalid.streams[0].shape = vec![];
+    invalid.kernels[0].outputs = vec!["gone".to_owned()];
+    invalid.sinks = vec![SinkConfig::new("k", "null.sink", "b")];
+    let found: Vec<String> = validate(&invalid, &registry())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "sinks[0].name: kernel, source and sink names must be unique: 'k' is already used by kernels[0]",
+            "shared_memory[0].shape: 'shape' of shared memory 'a' must be a non-empty list of positive \
+             integers, one per axis, found an empty list",
+            "kernels[0].output: kernel 'k' references undefined shared memory: gone (hint: declare it \
+             under `shared_memory`)",
+        ]
+    );
+    assert_eq!(
+        node_spec(&invalid, NodeConfig::Kernel(&invalid.kernels[0])),
+        Err(UndefinedStream {
+            noun: "kernel",
+            node: "k".to_owned(),
+            stream: "gone".to_owned(),
+        })
+    );
+}
+
+#[test]
+fn a_node_is_built_from_everything_its_entry_says() {
+    let config = load(
+        "
+shared_memory:
+  - {name: a, shape: [4], dtype: float32}
+  - {name: b, shape: [2, 3], dtype: int8}
+  - {name: c, shape: [5]}
+  - {name: d, shape: [6]}
+kernels:
+  - name: k
+    kind: cpu.custom_operation
+    inputs: [a, c]
+    output: b
+    auxiliary: {z: d}
+    operation: input + z
+    parameters: {factor: 2}
+sources: [{name: s, kind: example.camera, stream: a}]
+sinks: [{name: t, kind: null.sink, stream: b, outputs: [c]}]
+",
+    );
+    let spec =
+        |node| serde_json::to_value(node_spec(&config, node).expect("declared")).expect("JSON");
+    let (a, b, c) = (
+        serde_json::json!({"name": "a", "dtype": "float32", "shape": [4]}),
+        serde_json::json!({"name": "b", "dtype": "int8", "shape": [2, 3]}),
+        serde_json::json!({"name": "c", "dtype": "float64", "shape": [5]}),
+    );
+    assert_eq!(
+        spec(NodeConfig::Kernel(&config.kernels[0])),
+        serde_json::json!({
+            "name": "k",
+            "kind": "cpu.custom_operation",
+            "inputs": [a, c],
+            "auxiliary": [
+                {"alias": "z", "stream": {"name": "d", "dtype": "float64", "shape": [6]}},
+            ],
+            "outputs": [b],
+            "operation": "input + z",
+            "parameters": {"factor": 2},
+            "base_dir": "",
+        })
+    );
+    let source = spec(NodeConfig::Source(&config.sources[0]));
+    assert_eq!(source["inputs"], serde_json::json!([]));
+    assert_eq!(source["outputs"], serde_json::json!([a]));
+    let sink = spec(NodeConfig::Sink(&config.sinks[0]));
+    assert_eq!(sink["inputs"], serde_json::json!([b]));
+    assert_eq!(sink["outputs"], serde_json::json!([c]));
+    let roles: Vec<NodeRole> = config.nodes().map(NodeConfig::role).collect();
+    assert_eq!(roles, [NodeRole::Source, NodeRole::Kernel, NodeRole::Sink]);
+}
