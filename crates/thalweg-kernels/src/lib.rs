@@ -6,6 +6,8 @@
 
 pub mod check;
 mod elementwise;
+mod expression;
+pub mod matrix_vector;
 pub mod node;
 mod owned_array;
 pub mod registry;

@@ -6,6 +6,8 @@ use std::fmt;
 use thalweg_shm::DType;
 
 use crate::elementwise;
+use crate::expression;
+use crate::matrix_vector;
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
 
 /// Builds a kernel from its specification, or tells everything that is wrong with it.
@@ -121,7 +123,11 @@ impl Definition {
 }
 
 /// The definitions of each module of this crate.
-const BUILTIN: &[&[Definition]] = &[elementwise::DEFINITIONS];
+const BUILTIN: &[&[Definition]] = &[
+    elementwise::DEFINITIONS,
+    expression::DEFINITIONS,
+    matrix_vector::DEFINITIONS,
+];
 
 /// All kinds known to a program.
 #[derive(Clone, Debug, Default)]

@@ -33,6 +33,7 @@ impl<'a> ReadRun<'a> {
     }
 
     /// The memory of `elements`.
+    #[cfg(test)]
     pub(crate) fn of_slice<T: Number>(elements: &'a [T]) -> Self {
         Self {
             first: elements.as_ptr().cast(),
