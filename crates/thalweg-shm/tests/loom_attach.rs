@@ -1,18 +1,21 @@
-//! Model of the attachment table: reapers of one dead process against a newcomer in its row.
+//! Models of the attachment table: reapers of one dead process against a newcomer in its row.
 #![cfg(loom)]
 
 mod loom_support;
 
-use loom::sync::Arc;
 use loom::thread;
-use loom_support::{Stream, explore};
+use loom_support::{Shared, Stream, explore};
+use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::publish::Record;
-use thalweg_shm::protocol::words::{Ticket, Who};
+use thalweg_shm::protocol::sync::Ordering;
+use thalweg_shm::protocol::words::{AttachmentId, Ticket, Who, next_generation};
 
 const DEAD: Who = Who(0xdead);
-const NEWCOMER: Who = Who(0x0e3);
+const NEWCOMER: Who = Who(0x1111);
 
-fn stream() -> Arc<Stream> {
+/// A stream with one frame, whose only ticket and first row belong to a dead process. The other
+/// rows are taken.
+fn stream() -> Shared<Stream> {
     let stream = Stream::new(3);
     let words = stream.words();
     let dead = words.register(DEAD).expect("the first row");
@@ -22,36 +25,103 @@ fn stream() -> Arc<Stream> {
     let claim = words.begin(head).expect("a slot");
     words
         .commit(&mut head, claim, Record::default(), false, || {})
-        .expect("published");
-    words.pin(dead).expect("a pin");
-    Arc::new(stream)
+        .expect("nobody else writes");
+    words.pin(dead).expect("the only ticket");
+    Shared::new(stream)
+}
+
+fn two_reapers_and_a_newcomer(
+    register: impl Fn(&Words<'_>) -> Option<AttachmentId>,
+    reap: fn(&Words<'_>),
+) {
+    let stream = stream();
+    let reapers = [(), ()].map(|()| {
+        let stream = stream.clone();
+        thread::spawn(move || reap(&stream.words()))
+    });
+    let words = stream.words();
+    let newcomer = register(&words);
+    let pinned = newcomer.map(|id| (id, words.pin(id).expect("holdings are cleared first")));
+    for reaper in reapers {
+        reaper.join().expect("no panic");
+    }
+    if let Some((id, pin)) = pinned {
+        let ticket = Ticket(words.control.ticket(pin.ticket).load(Ordering::Relaxed));
+        assert_eq!(
+            ticket,
+            Ticket::new(id, pin.slot),
+            "a live process's pin was reaped"
+        );
+        assert_eq!(words.who(id), Some(NEWCOMER), "a live process lost its row");
+    } else {
+        assert_eq!(words.pin_owners().count(), 0);
+        assert_eq!(words.attached().count(), 2);
+    }
+}
+
+fn register(words: &Words<'_>) -> Option<AttachmentId> {
+    words.register(NEWCOMER)
 }
 
 #[test]
-fn two_reapers_leave_a_newcomer_alone() {
-    explore("m7", Some(3), || {
-        let stream = stream();
-        let reaper =
-            |stream: Arc<Stream>| thread::spawn(move || stream.words().reap(0, DEAD, |_| {}));
-        let reapers = [reaper(stream.clone()), reaper(stream.clone())];
-        let words = stream.words();
-        let pinned = words
-            .register(NEWCOMER)
-            .map(|id| (id, words.pin(id).expect("the dead one's ticket is free")));
-        for reaper in reapers {
-            reaper.join().unwrap();
-        }
-        if let Some((id, pin)) = pinned {
-            assert_eq!(words.who(id), Some(NEWCOMER), "the newcomer lost its row");
-            let ticket = words
-                .control
-                .ticket(pin.ticket)
-                .load(std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(
-                Ticket(ticket),
-                Ticket::new(id, pin.slot),
-                "a live pin was reaped"
-            );
-        }
+fn reapers_leave_a_newcomer_alone() {
+    explore("m7", None, || {
+        two_reapers_and_a_newcomer(register, |words| words.reap(0, DEAD, |_| {}));
+    });
+}
+
+/// Clears the tickets of `id`, as `reap` does.
+fn clear_tickets(words: &Words<'_>, id: AttachmentId) {
+    let word = words.control.ticket(0);
+    let ticket = word.load(Ordering::Acquire);
+    if Ticket(ticket).owner() == Some(id) {
+        word.compare_exchange(ticket, Ticket::FREE.0, Ordering::AcqRel, Ordering::Relaxed)
+            .ok();
+    }
+}
+
+fn clear_row(words: &Words<'_>) {
+    words.control.rows[0]
+        .who
+        .compare_exchange(DEAD.0, Who::NOBODY.0, Ordering::AcqRel, Ordering::Relaxed)
+        .ok();
+}
+
+#[test]
+#[should_panic(expected = "a live process")]
+fn reapers_that_do_not_look_twice() {
+    explore("m7, no second look", Some(3), || {
+        two_reapers_and_a_newcomer(register, |words| {
+            let generation = words.control.rows[0].generation.load(Ordering::Acquire);
+            clear_tickets(words, AttachmentId::new(generation, 0));
+            clear_row(words);
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "a live process")]
+fn reapers_that_move_the_generation_on() {
+    let register = |words: &Words<'_>| {
+        let row = &words.control.rows[0];
+        row.who
+            .compare_exchange(0, NEWCOMER.0, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        Some(AttachmentId::new(row.generation.load(Ordering::Acquire), 0))
+    };
+    explore("m7, reapers' generation", Some(3), move || {
+        two_reapers_and_a_newcomer(register, |words| {
+            let row = &words.control.rows[0];
+            let generation = row.generation.load(Ordering::Acquire);
+            if row.who.load(Ordering::Acquire) != DEAD.0 {
+                return;
+            }
+            clear_tickets(words, AttachmentId::new(generation, 0));
+            let next = next_generation(generation);
+            row.generation
+                .compare_exchange(generation, next, Ordering::AcqRel, Ordering::Relaxed)
+                .ok();
+            clear_row(words);
+        });
     });
 }

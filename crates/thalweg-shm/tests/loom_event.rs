@@ -6,9 +6,8 @@ mod futex;
 mod loom_support;
 
 use futex::Futex;
-use loom::sync::Arc;
 use loom::thread;
-use loom_support::{Stream, explore};
+use loom_support::{Shared, Stream, explore};
 use thalweg_shm::protocol::publish::{Record, state};
 use thalweg_shm::protocol::sync::Ordering;
 use thalweg_shm::protocol::words::Head;
@@ -42,7 +41,7 @@ impl Model {
 #[test]
 fn an_event_and_a_publication_both_arrive() {
     explore("m10", Some(3), || {
-        let model = Arc::new(Model {
+        let model = Shared::new(Model {
             stream: Stream::new(2),
             futex: Futex::new(),
         });
@@ -60,8 +59,8 @@ fn an_event_and_a_publication_both_arrive() {
                 model.wake_all();
             })
             .expect("an event is no foreign publication");
-        third_party.join().unwrap();
-        sleeper.join().unwrap();
+        third_party.join().expect("no panic");
+        sleeper.join().expect("no panic");
         let head = words.head();
         assert_eq!((head.count(), head.slot()), (1, claim.slot));
         assert_eq!(head.0 & 0xf, 1, "the event was lost");

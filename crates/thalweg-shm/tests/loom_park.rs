@@ -6,10 +6,9 @@ mod futex;
 mod loom_support;
 
 use futex::Futex;
-use loom::sync::Arc;
 use loom::sync::atomic::fence;
 use loom::thread;
-use loom_support::{Stream, explore};
+use loom_support::{Shared, Stream, explore};
 use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::publish::{Claim, Record};
 use thalweg_shm::protocol::sync::{Ordering, remove_full_fences};
@@ -21,8 +20,8 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
+    fn new() -> Shared<Self> {
+        Shared::new(Self {
             stream: Stream::new(2),
             futex: Futex::new(),
         })
@@ -87,7 +86,7 @@ fn one_sleeper() {
     let sleeper = model.clone();
     let sleeper = thread::spawn(move || sleeper.wait_past(0));
     model.publish(&mut Head(0));
-    sleeper.join().unwrap();
+    sleeper.join().expect("no panic");
 }
 
 fn two_sleepers(publish: impl Fn(&Model, &mut Head)) {
@@ -100,7 +99,7 @@ fn two_sleepers(publish: impl Fn(&Model, &mut Head)) {
     publish(&model, &mut head);
     publish(&model, &mut head);
     for sleeper in sleepers {
-        sleeper.join().unwrap();
+        sleeper.join().expect("no panic");
     }
 }
 

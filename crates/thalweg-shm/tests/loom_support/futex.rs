@@ -21,17 +21,17 @@ impl Futex {
 
     /// Sleeps if `is_unchanged`, until woken.
     pub(crate) fn sleep_if(&self, is_unchanged: impl FnOnce() -> bool) {
-        let mut sleepers = self.sleepers.lock().unwrap();
+        let mut sleepers = self.sleepers.lock().expect("no panic");
         fence(Ordering::SeqCst);
         if is_unchanged() {
             *sleepers += 1;
-            drop(self.bell.wait(sleepers).unwrap());
+            drop(self.bell.wait(sleepers).expect("no panic"));
         }
     }
 
     /// Wakes up to `count` sleepers; whether there was one.
     pub(crate) fn wake(&self, count: usize) -> bool {
-        let mut sleepers = self.sleepers.lock().unwrap();
+        let mut sleepers = self.sleepers.lock().expect("no panic");
         let woken = count.min(*sleepers);
         *sleepers -= woken;
         for _ in 0..woken {

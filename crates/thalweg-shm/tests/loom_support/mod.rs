@@ -6,6 +6,10 @@ use std::time::Instant;
 use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::control::{Control, SlotHeader};
 
+/// What the threads of a model share. They take turns on one thread of the operating system; an
+/// `Arc` of loom would abort the test of a mutant, being dropped after its model was given up.
+pub(crate) type Shared<T> = std::rc::Rc<T>;
+
 /// The shared words of a stream, without a segment around them.
 pub(crate) struct Stream {
     control: Control,
@@ -30,6 +34,10 @@ impl Stream {
 
 /// Runs `model` in every schedule in which a thread that could go on is held up at most
 /// `preemptions` times; in all schedules for `None`.
+#[expect(
+    clippy::print_stdout,
+    reason = "shown with --nocapture: how much was explored"
+)]
 pub(crate) fn explore(
     name: &str,
     preemptions: Option<usize>,
