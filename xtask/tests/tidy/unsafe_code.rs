@@ -15,10 +15,11 @@ const FORBIDDING: [&str; 5] = [
 ];
 
 /// Modules of the kernel crates that hold SIMD code, and the one that exports buffers to Python.
-const UNSAFE_MODULES: [&str; 3] = [
+const UNSAFE_MODULES: [&str; 4] = [
+    "crates/thalweg-kernels/src/centroid/",
     "crates/thalweg-kernels/src/matrix_vector/",
     "crates/thalweg-kernels/src/simd/",
-    "crates/thalweg-py/src/buffer.rs",
+    "crates/thalweg-py/src/buffer/",
 ];
 
 /// True if this file may let unsafe code through: everything on the two bottom floors, and the
