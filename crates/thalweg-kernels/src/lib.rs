@@ -4,6 +4,7 @@
 //! (kernel, source, sink); [`registry`] maps a kind such as `cpu.scale` to its definition;
 //! [`run`] evaluates one kernel once on arrays.
 
+mod centroid;
 pub mod check;
 mod elementwise;
 mod expression;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use thalweg_shm::DType;
 
+use crate::centroid;
 use crate::elementwise;
 use crate::expression;
 use crate::matrix_vector;
@@ -124,6 +125,7 @@ impl Definition {
 
 /// The definitions of each module of this crate.
 const BUILTIN: &[&[Definition]] = &[
+    centroid::DEFINITIONS,
     elementwise::DEFINITIONS,
     expression::DEFINITIONS,
     matrix_vector::DEFINITIONS,

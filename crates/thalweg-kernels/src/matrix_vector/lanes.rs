@@ -112,7 +112,7 @@ pub(crate) trait Widen<S: Stored>: Lanes<S::Real> {
 ///
 /// `from` is readable for `count <= WIDTH` elements.
 #[inline(always)]
-pub(super) unsafe fn part<T: Copy + Default, const WIDTH: usize>(
+pub(crate) unsafe fn part<T: Copy + Default, const WIDTH: usize>(
     from: *const T,
     count: usize,
 ) -> [T; WIDTH] {

@@ -8,7 +8,7 @@ mod affine_transform;
 mod exact;
 mod frame_memory;
 mod half_matrix;
-mod lanes;
+pub(crate) mod lanes;
 pub(crate) mod level;
 mod operands;
 mod prefetch;
