@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 
 use support::{DOCUMENT_NAME, check};
@@ -36,3 +37,37 @@ rule_files!(
     sinks,
     yaml
 );
+
+/// Programs match on these parts of messages.
+#[test]
+fn messages_keep_their_well_known_parts() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let files = fs::read_dir(folder).expect("the cases");
+    let text: String = files
+        .map(|file| fs::read_to_string(file.expect("a file").path()).expect("the cases"))
+        .collect();
+    let problems: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("==> "))
+        .collect();
+    for parts in [
+        &["pipeline config must define a non-empty shared_memory list"][..],
+        &["either 'input' or 'inputs'"],
+        &["either 'output' or"],
+        &["either 'stream'"],
+        &["contains unsupported fields"],
+        &["undefined shared memory: missing"],
+        &["same shared memory for both input and output"],
+        &["same output stream"],
+        &["identity", "2D"],
+        &["requires trigger_policy"],
+        &["'mode'"],
+        &["'poll_interval'"],
+        &["'read_timeout'"],
+        &["'consume_timeout'"],
+        &["YAML", "line 4"],
+    ] {
+        let holds = |problem: &&str| parts.iter().all(|part| problem.contains(part));
+        assert!(problems.iter().any(holds), "{parts:?}");
+    }
+}

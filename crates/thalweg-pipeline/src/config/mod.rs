@@ -17,6 +17,7 @@ mod kernel;
 mod node;
 mod pipeline;
 mod positions;
+mod root;
 mod seconds;
 mod stream;
 mod suggestion;

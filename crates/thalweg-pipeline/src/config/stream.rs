@@ -3,6 +3,8 @@
 use serde_json::{Map, Value as Json};
 use thalweg_kernels::{Parameters, StreamSpec};
 use thalweg_shm::DType;
+use thalweg_shm::protocol::words::{MAX_SLOTS, MIN_SLOTS};
+use thalweg_shm::segment::geometry::MAX_AXES;
 
 use super::document::Value;
 use super::fields::{Fields, Item, Problems};
@@ -16,9 +18,6 @@ pub(super) const MAX_STREAM_BYTES: u64 = 1 << 47;
 
 /// The extent of the one axis of the largest stream.
 const MAX_EXTENT: usize = 1 << 47;
-
-/// As many axes as a stream's header has room for.
-const MAX_AXES: usize = 19;
 
 /// Where a stream's payload lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +168,9 @@ impl StreamConfig {
             None => Some(StreamMode::default()),
         };
         let slots = fields.given("slots").and_then(|slots| {
-            let count = slots.integer(2..=127, "an integer from 2 to 127", problems)?;
+            let expected = format!("an integer from {MIN_SLOTS} to {MAX_SLOTS}");
+            let range = MIN_SLOTS as i128..=MAX_SLOTS as i128;
+            let count = slots.integer(range, &expected, problems)?;
             usize::try_from(count).ok()
         });
         let target = Target {

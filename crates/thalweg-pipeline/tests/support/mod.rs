@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use thalweg_pipeline::config::Diagnostic;
 
 /// What documents are called in the problems of the cases.
-pub const DOCUMENT_NAME: &str = "p.yaml";
+pub(crate) const DOCUMENT_NAME: &str = "p.yaml";
 
 struct Case {
     title: String,
@@ -58,7 +58,7 @@ fn shown(problem: &Diagnostic) -> String {
 }
 
 /// Checks the cases of `tests/<file>` against what `problems_of` finds.
-pub fn check(file: &str, problems_of: impl Fn(&str) -> Vec<Diagnostic>) {
+pub(crate) fn check(file: &str, problems_of: impl Fn(&str) -> Vec<Diagnostic>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
         .join(file);

@@ -1,0 +1,180 @@
+//! The root of a document: its lists, and what their entries have to do with each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thalweg_shm::segment::name::file_name;
+
+use super::document::{Node, Span, Value};
+use super::fields::{Fields, Item, Problems};
+use super::pipeline::resource_name;
+use super::stream::MAX_STREAM_BYTES;
+use super::wiring::Context;
+use super::{Diagnostic, KernelConfig, PipelineConfig, SinkConfig, SourceConfig, StreamConfig};
+
+const NO_STREAMS: &str = "pipeline config must define a non-empty shared_memory list";
+
+/// Reads the tree of a whole document, as far as it makes sense; the result has no paths and no
+/// positions.
+pub(super) fn read_root(root: &Node, problems: &mut Problems) -> Option<PipelineConfig> {
+    if root.value == Value::Null {
+        problems.push(Diagnostic::new("", NO_STREAMS).at(root.span));
+        return None;
+    }
+    let item = Item::root(root, "pipeline config");
+    let mut fields = Fields::open(item.clone(), problems)?;
+    let namespace = fields
+        .given("namespace")
+        .and_then(|namespace| read_namespace(&namespace, problems));
+    let stream_items = read_stream_list(&mut fields, problems);
+    let mut nodes = |key| match fields.get(key) {
+        Some(list) => list.entries("a list", problems),
+        None => Some(Vec::new()),
+    };
+    let (kernels, sources, sinks) = (nodes("kernels"), nodes("sources"), nodes("sinks"));
+    let lists_are_usable = kernels.is_some() && sources.is_some() && sinks.is_some();
+    let kernel_items = kernels.unwrap_or_default();
+    let source_items = sources.unwrap_or_default();
+    let sink_items = sinks.unwrap_or_default();
+    fields.finish(problems);
+
+    let node_items = || kernel_items.iter().chain(&source_items).chain(&sink_items);
+    if let Some(streams) = &stream_items {
+        let message = |name: &str, first: &str| {
+            format!("shared memory names must be unique: '{name}' is already used by {first}")
+        };
+        reject_same_names(streams, message, problems);
+        check_resource_names(namespace, streams, problems);
+        if lists_are_usable && node_items().next().is_none() {
+            problems.push(
+                item.problem("pipeline config must define at least one kernel, source or sink"),
+            );
+        }
+    }
+    let message = |name: &str, first: &str| {
+        format!("kernel, source and sink names must be unique: '{name}' is already used by {first}")
+    };
+    reject_same_names(node_items(), message, problems);
+
+    let stream_names: Option<BTreeSet<&str>> = stream_items.as_ref().map(|items| {
+        items
+            .iter()
+            .filter_map(name_of)
+            .map(|(name, _)| name)
+            .collect()
+    });
+    let streams: Vec<StreamConfig> = stream_items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| StreamConfig::read(item, problems))
+        .collect();
+    let streams_span = root.get("shared_memory").and_then(|list| list.span);
+    check_total_size(&streams, streams_span, problems);
+    let mut context = Context {
+        problems: std::mem::take(problems),
+        streams: stream_names,
+    };
+    let config = PipelineConfig {
+        namespace: namespace.map(str::to_owned),
+        streams,
+        kernels: kernel_items
+            .into_iter()
+            .filter_map(|item| KernelConfig::read(item, &mut context))
+            .collect(),
+        sources: source_items
+            .into_iter()
+            .filter_map(|item| SourceConfig::read(item, &mut context))
+            .collect(),
+        sinks: sink_items
+            .into_iter()
+            .filter_map(|item| SinkConfig::read(item, &mut context))
+            .collect(),
+        ..PipelineConfig::default()
+    };
+    problems.append(&mut context.problems);
+    Some(config)
+}
+
+/// What the system calls a stream has limits of its own, and the namespace counts towards them.
+fn check_resource_names(namespace: Option<&str>, streams: &[Item<'_>], problems: &mut Problems) {
+    for item in streams {
+        let Some((name, span)) = name_of(item) else {
+            continue;
+        };
+        if let Err(error) = file_name(&resource_name(namespace, name)) {
+            let path = format!("{}.name", item.path);
+            problems.push(Diagnostic::new(path, error.to_string()).at(span));
+        }
+    }
+}
+
+fn read_stream_list<'a>(fields: &mut Fields<'a>, problems: &mut Problems) -> Option<Vec<Item<'a>>> {
+    let Some(list) = fields.given("shared_memory") else {
+        problems.push(Diagnostic::new("", NO_STREAMS).at(fields.item().node.span));
+        return None;
+    };
+    match &list.node.value {
+        Value::Sequence(entries) if entries.is_empty() => {
+            problems.push(Diagnostic::new("", NO_STREAMS).at(list.node.span));
+            None
+        }
+        Value::Sequence(_) => list.entries("a list", problems),
+        other => {
+            problems.push(list.problem(format!("{NO_STREAMS}, found {other}")));
+            None
+        }
+    }
+}
+
+fn read_namespace<'a>(item: &Item<'a>, problems: &mut Problems) -> Option<&'a str> {
+    let namespace = item.text(problems)?;
+    if namespace.contains(['/', '\\', '\0']) {
+        problems.push(item.expected("text without `/`, `\\` and NUL"));
+        return None;
+    }
+    Some(namespace)
+}
+
+/// Each stream alone was checked when it was read; this is about all of them together.
+fn check_total_size(streams: &[StreamConfig], span: Option<Span>, problems: &mut Problems) {
+    let each = || {
+        streams
+            .iter()
+            .map(|stream| stream.total_bytes().unwrap_or(u64::MAX))
+    };
+    let total = each().fold(0, u64::saturating_add);
+    if total > MAX_STREAM_BYTES && each().all(|bytes| bytes <= MAX_STREAM_BYTES) {
+        let message = format!("the streams together take {total} bytes, more than 2^47");
+        problems.push(Diagnostic::new("shared_memory", message).at(span));
+    }
+}
+
+/// The name of an entry, if it has a usable one, and where it stands.
+fn name_of<'a>(item: &Item<'a>) -> Option<(&'a str, Option<Span>)> {
+    let name = item.node.get("name")?;
+    match &name.value {
+        Value::String(text) if !text.trim().is_empty() => Some((text.trim(), name.span)),
+        _ => None,
+    }
+}
+
+fn reject_same_names<'i, 'a: 'i>(
+    items: impl IntoIterator<Item = &'i Item<'a>>,
+    message: impl Fn(&str, &str) -> String,
+    problems: &mut Problems,
+) {
+    let mut first_of: BTreeMap<&str, &str> = BTreeMap::new();
+    for item in items {
+        let Some((name, span)) = name_of(item) else {
+            continue;
+        };
+        match first_of.get(name) {
+            Some(first) => {
+                let path = format!("{}.name", item.path);
+                problems.push(Diagnostic::new(path, message(name, first)).at(span));
+            }
+            None => {
+                first_of.insert(name, &item.path);
+            }
+        }
+    }
+}
