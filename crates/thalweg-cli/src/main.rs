@@ -1,2 +1,46 @@
 //! The `thalweg` command.
-fn main() {}
+//!
+//! Data goes to standard output, everything else to standard error. Exit status: 0 all is well, 1
+//! the pipeline failed or its configuration is invalid, 2 wrong usage, 130 interrupted.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks to its user"
+)]
+
+mod cli;
+mod command;
+mod default_pipeline;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use command::Failed;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => command::run::run(&arguments),
+        Command::Validate(arguments) => command::validate::validate(&arguments),
+        Command::Describe(arguments) => command::describe::describe(&arguments),
+        Command::Kinds(arguments) => command::kinds::kinds(&arguments),
+        Command::List => command::list::list(),
+        Command::Stat(arguments) => command::stat::stat(&arguments),
+        Command::Unlink(arguments) => command::unlink::unlink(&arguments),
+        Command::Purge(arguments) => command::purge::purge(&arguments),
+        Command::Worker => return command::worker::worker(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed { message, status }) => {
+            if let Some(message) = message {
+                eprintln!("error: {message}");
+            }
+            ExitCode::from(status)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line: what can be typed, nothing of what it does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shared-memory arrays and real-time compute pipelines.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline; without CONFIG the built-in demonstration: a closed adaptive-optics loop
+    Run(RunArguments),
+    /// Check a configuration without making anything
+    Validate(ConfigArgument),
+    /// Show the graph of a configuration
+    Describe(DescribeArguments),
+    /// List the kinds of kernels, sources and sinks, with their parameters
+    Kinds(KindsArguments),
+    /// List the streams of this machine
+    List,
+    /// Show everything about some streams
+    Stat(StatArguments),
+    /// Remove streams by name
+    Unlink(UnlinkArguments),
+    /// Remove all streams, but for those of running pipelines, and what ended runs have left
+    Purge(PurgeArguments),
+    /// Be a worker of a pipeline; started by `thalweg run`
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Pipeline configuration (YAML)
+    pub(crate) config: Option<PathBuf>,
+    /// Stop after this many seconds of running
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) duration: Option<f64>,
+    /// Stop once this many frames have come out at every end of the pipeline
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+    /// Wall-clock rate of every source that can be paced; the demonstration then runs free instead
+    /// of in lock-step
+    #[arg(long, value_name = "HZ", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// Feed a stream from a `.npy` file, one frame per entry of its first axis; may be repeated
+    #[arg(long, value_name = "STREAM=FILE", value_parser = stream_and_file)]
+    pub(crate) input: Vec<(String, PathBuf)>,
+    /// Print the final status as JSON on standard output
+    #[arg(long, visible_alias = "json-status")]
+    pub(crate) json: bool,
+    /// Seconds between two looks at the pipeline
+    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = positive)]
+    pub(crate) poll_interval: f64,
+}
+
+/// A configuration, or the built-in one.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgument {
+    /// Pipeline configuration (YAML); without it the built-in demonstration
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Arguments of `describe`.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
+    /// Print the graph as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `kinds`.
+#[derive(Debug, Args)]
+pub(crate) struct KindsArguments {
+    /// Show this kind only, with its parameters
+    pub(crate) kind: Option<String>,
+}
+
+/// Arguments of `stat`.
+#[derive(Debug, Args)]
+pub(crate) struct StatArguments {
+    /// Names of streams
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `unlink`.
+#[derive(Debug, Args)]
+pub(crate) struct UnlinkArguments {
+    /// Names of streams
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// Arguments of `purge`.
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArguments {
+    /// Only streams whose name begins like this
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a positive number".to_owned()),
+    }
+}
+
+fn stream_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((stream, file)) if !stream.is_empty() && !file.is_empty() => {
+            Ok((stream.to_owned(), PathBuf::from(file)))
+        }
+        _ => Err("expected STREAM=FILE, such as camera_frame=frames.npy".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,54 @@
+//! One file per verb.
+
+pub(crate) mod describe;
+pub(crate) mod kinds;
+pub(crate) mod list;
+pub(crate) mod purge;
+pub(crate) mod run;
+pub(crate) mod stat;
+pub(crate) mod unlink;
+pub(crate) mod validate;
+pub(crate) mod worker;
+
+use thalweg::pipeline::config::{Diagnostics, PipelineConfig};
+
+use crate::cli::ConfigArgument;
+use crate::default_pipeline;
+
+/// A command that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// What to tell, unless it was told already.
+    pub(crate) message: Option<String>,
+    /// Exit status.
+    pub(crate) status: u8,
+}
+
+impl Failed {
+    /// The exit status of an interrupted command.
+    pub(crate) const INTERRUPTED: u8 = 130;
+
+    /// Exit status 1 and this message.
+    pub(crate) fn because(message: impl std::fmt::Display) -> Self {
+        Self {
+            message: Some(message.to_string()),
+            status: 1,
+        }
+    }
+
+    /// This exit status, everything having been told.
+    pub(crate) fn silently(status: u8) -> Self {
+        Self {
+            message: None,
+            status,
+        }
+    }
+}
+
+/// The configuration asked for.
+pub(crate) fn load(argument: &ConfigArgument) -> Result<PipelineConfig, Diagnostics> {
+    match &argument.config {
+        Some(path) => PipelineConfig::from_yaml_file(path),
+        None => default_pipeline::load(),
+    }
+}

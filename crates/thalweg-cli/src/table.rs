@@ -1,0 +1,106 @@
+//! Aligned columns for people.
+
+/// Rows of cells, the first row being the heading. Numbers are aligned to the right.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these column headings.
+    pub(crate) fn new(headings: &[&str]) -> Self {
+        Self {
+            rows: vec![headings.iter().map(|&text| text.to_owned()).collect()],
+        }
+    }
+
+    /// Adds a row with as many cells as there are headings.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as text, without a line end after the last row. The first column, and columns
+    /// without a digit in their first cell, are aligned to the left.
+    pub(crate) fn render(&self) -> String {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let is_number: Vec<bool> = (0..columns)
+            .map(|column| {
+                column > 0
+                    && self.rows.iter().skip(1).all(|row| {
+                        row.get(column).is_none_or(|cell| {
+                            cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+                        })
+                    })
+            })
+            .collect();
+        let lines: Vec<String> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let cells: Vec<String> = row
+                    .iter()
+                    .zip(widths.iter().zip(&is_number))
+                    .map(|(cell, (&width, &is_number))| {
+                        if is_number {
+                            format!("{cell:>width$}")
+                        } else {
+                            format!("{cell:<width$}")
+                        }
+                    })
+                    .collect();
+                cells.join("  ").trim_end().to_owned()
+            })
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// A duration as people read it: `830 ns`, `12.3 us`, `4.56 ms`, `7.89 s`; `-` for none.
+pub(crate) fn duration(value_ns: Option<u64>) -> String {
+    let Some(value_ns) = value_ns else {
+        return "-".to_owned();
+    };
+    let value = value_ns as f64;
+    match value_ns {
+        0..1_000 => format!("{value_ns} ns"),
+        1_000..1_000_000 => format!("{:.1} us", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", value / 1e6),
+        _ => format!("{:.2} s", value / 1e9),
+    }
+}
+
+/// A rate as people read it.
+pub(crate) fn rate(value_hz: f64) -> String {
+    if value_hz >= 1000.0 {
+        format!("{:.2} kHz", value_hz / 1000.0)
+    } else {
+        format!("{value_hz:.1} Hz")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["stage", "frames", "health"]);
+        table.row(vec!["a".into(), "7".into(), "active".into()]);
+        table.row(vec!["longer".into(), "1234".into(), "idle".into()]);
+        let expected = "stage   frames  health\na            7  active\nlonger    1234  idle";
+        assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn durations_and_rates_have_units() {
+        let texts = [Some(999), Some(1500), Some(2_340_000), None].map(duration);
+        assert_eq!(texts, ["999 ns", "1.5 us", "2.34 ms", "-"]);
+        assert_eq!(rate(1234.0), "1.23 kHz");
+        assert_eq!(rate(12.0), "12.0 Hz");
+    }
+}

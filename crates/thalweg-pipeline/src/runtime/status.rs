@@ -1,0 +1,261 @@
+//! What a running pipeline says about itself, read from counters without disturbing anybody.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use thalweg_kernels::FigureKind;
+use thalweg_os::clock::monotonic_ns;
+use thalweg_shm::counters::{HistogramSnapshot, NodeCounters};
+
+use super::message::Role;
+use super::plan::NodePlan;
+use super::supervisor::{Failure, NodeState, Phase};
+
+/// The state of a pipeline as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PipelineState {
+    /// Nothing was made yet.
+    Initialized,
+    /// Streams exist, no process does.
+    Built,
+    /// Processes are at work.
+    Running,
+    /// Processes wait.
+    Paused,
+    /// A process has failed.
+    Failed,
+    /// Everything was taken down.
+    Stopped,
+}
+
+impl PipelineState {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initialized => "initialized",
+            Self::Built => "built",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// How a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Its process is not ready yet.
+    Starting,
+    /// It has not seen a frame yet.
+    WaitingInput,
+    /// It is at work.
+    Active,
+    /// It was at work and is not any more.
+    Idle,
+    /// The pipeline pauses.
+    Paused,
+    /// It could not go on.
+    Failed,
+    /// Its process has ended, as wanted.
+    Stopped,
+    /// The source came to its end.
+    Finished,
+}
+
+impl Health {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::WaitingInput => "waiting-input",
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// A distribution of durations. All in ns; absent without values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Durations {
+    /// Number of values.
+    pub count: u64,
+    /// Mean.
+    pub mean_ns: Option<f64>,
+    /// Median.
+    pub p50_ns: Option<u64>,
+    /// 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// 99.9th percentile.
+    pub p99_9_ns: Option<u64>,
+    /// Largest.
+    pub max_ns: Option<u64>,
+}
+
+impl Durations {
+    /// Of what a histogram holds.
+    pub fn of(snapshot: &HistogramSnapshot) -> Self {
+        Self {
+            count: snapshot.count(),
+            mean_ns: snapshot.mean_ns(),
+            p50_ns: snapshot.quantile_ns(0.5),
+            p99_ns: snapshot.quantile_ns(0.99),
+            p99_9_ns: snapshot.quantile_ns(0.999),
+            max_ns: snapshot.max_ns(),
+        }
+    }
+}
+
+/// One of a node's own measurements.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FigureValue {
+    /// Name with its unit as suffix.
+    pub name: String,
+    /// Whether it adds up.
+    pub kind: FigureKind,
+    /// The value.
+    pub value: f64,
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Kind.
+    pub kind: String,
+    /// True if nothing in the pipeline is triggered by what it publishes.
+    pub is_terminal: bool,
+    /// Pid of its process.
+    pub pid: Option<u32>,
+    /// Exit status of its process; a signal as a negative number.
+    pub exit_code: Option<i32>,
+    /// How it is doing.
+    pub health: Health,
+    /// Frames completed.
+    pub frames: u64,
+    /// Publications of its triggers it never looked at.
+    pub missed: u64,
+    /// Count of the newest publication taken from its first trigger.
+    pub input_count: u64,
+    /// Count of its newest publication.
+    pub output_count: u64,
+    /// Frames per second since its first look at work, or since the last status.
+    pub rate_hz: f64,
+    /// Seconds since its last frame.
+    pub idle_s: Option<f64>,
+    /// Time to compute a frame.
+    pub execution: Durations,
+    /// Time waited for a trigger.
+    pub wait: Durations,
+    /// Time from the origin of the data to its publication here.
+    pub latency: Durations,
+    /// Its own measurements.
+    pub figures: Vec<FigureValue>,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// As a whole.
+    pub state: PipelineState,
+    /// Monotonic time of this look in ns.
+    pub at_ns: u64,
+    /// Seconds since the start.
+    pub runtime_s: f64,
+    /// Sources, kernels, sinks, each in declared order.
+    pub nodes: Vec<NodeStatus>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+}
+
+impl Status {
+    /// Frames that came out at the slowest end of the pipeline.
+    pub fn completed_frames(&self) -> u64 {
+        let ends = self.nodes.iter().filter(|node| node.is_terminal);
+        ends.map(|node| node.frames).min().unwrap_or(0)
+    }
+}
+
+/// Everything one node's status is made from.
+pub(super) struct NodeView<'a> {
+    pub(super) plan: &'a NodePlan,
+    pub(super) state: &'a NodeState,
+    pub(super) counters: &'a NodeCounters,
+    pub(super) is_paused: bool,
+    /// Frames and time of an earlier look.
+    pub(super) before: Option<(u64, u64)>,
+}
+
+impl NodeView<'_> {
+    pub(super) fn status(&self) -> NodeStatus {
+        let counters = self.counters;
+        let now_ns = monotonic_ns();
+        let frames = counters.frames.load(Ordering::Relaxed);
+        let last_frame_ns = counters.last_frame_ns.load(Ordering::Relaxed);
+        let ready_ns = counters.ready_ns.load(Ordering::Relaxed);
+        let (since_frames, since_ns) = self.before.unwrap_or((0, ready_ns));
+        let elapsed_s = now_ns.saturating_sub(since_ns) as f64 * 1e-9;
+        let rate_hz = if since_ns == 0 || elapsed_s <= 0.0 {
+            0.0
+        } else {
+            frames.saturating_sub(since_frames) as f64 / elapsed_s
+        };
+        let idle_ns = (last_frame_ns != 0).then(|| now_ns.saturating_sub(last_frame_ns));
+        let values = counters
+            .figures(self.state.figures.len())
+            .unwrap_or_default();
+        NodeStatus {
+            name: self.plan.spec.name.clone(),
+            role: self.plan.role,
+            kind: self.plan.spec.kind.clone(),
+            is_terminal: self.plan.is_terminal,
+            pid: self.state.pid,
+            exit_code: self.state.exit_code,
+            health: self.health(frames, idle_ns),
+            frames,
+            missed: counters.missed.load(Ordering::Relaxed),
+            input_count: counters.input_count.load(Ordering::Relaxed),
+            output_count: counters.output_count.load(Ordering::Relaxed),
+            rate_hz,
+            idle_s: idle_ns.map(|idle_ns| idle_ns as f64 * 1e-9),
+            execution: Durations::of(&counters.execution.snapshot()),
+            wait: Durations::of(&counters.wait.snapshot()),
+            latency: Durations::of(&counters.latency.snapshot()),
+            figures: self
+                .state
+                .figures
+                .iter()
+                .zip(values)
+                .map(|(figure, value)| FigureValue {
+                    name: figure.name.clone(),
+                    kind: figure.kind,
+                    value,
+                })
+                .collect(),
+        }
+    }
+
+    fn health(&self, frames: u64, idle_ns: Option<u64>) -> Health {
+        match self.state.phase {
+            Phase::Failed => Health::Failed,
+            Phase::Absent | Phase::Stopped => Health::Stopped,
+            Phase::Finished => Health::Finished,
+            Phase::Starting => Health::Starting,
+            Phase::Ready if self.is_paused => Health::Paused,
+            Phase::Ready if frames == 0 => Health::WaitingInput,
+            Phase::Ready if idle_ns.is_some_and(|idle| idle > self.plan.idle_after_ns) => {
+                Health::Idle
+            }
+            Phase::Ready => Health::Active,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The process of one node: reads its order, builds the node, attaches, and runs the loop of its
+//! role until told to stop.
+
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::Ordering;
+
+use thalweg_kernels::{Figure, NodeBuilder, Registry, SpecProblem};
+use thalweg_os::{clock, futex, process, signal};
+use thalweg_shm::counters::{Counters, MAX_FIGURES, NodeCounters, command};
+use thalweg_shm::stream::error::WaitError;
+use thalweg_shm::{Stream, StreamDirectory};
+
+use super::input::{Input, InputError};
+use super::kernel_loop::run_kernel;
+use super::message::{GO, WorkerOrder, WorkerReport};
+use super::sink_loop::run_sink;
+use super::source_loop::run_source;
+
+/// Why a worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct WorkerFailure(pub(super) String);
+
+impl WorkerFailure {
+    pub(super) fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<InputError> for WorkerFailure {
+    fn from(error: InputError) -> Self {
+        Self::of(error)
+    }
+}
+
+/// How often a paused worker looks whether it still is.
+const PAUSE_SLICE_NS: u64 = 100_000_000;
+
+/// What every loop works with.
+pub(super) struct Worker {
+    pub(super) order: WorkerOrder,
+    counters: Counters,
+    directory: StreamDirectory,
+    figure_values: Vec<f64>,
+}
+
+impl Worker {
+    /// This node's counters.
+    pub(super) fn counters(&self) -> &NodeCounters {
+        self.counters.node(self.order.node)
+    }
+
+    /// What the supervisor wants; see [`command`].
+    pub(super) fn command(&self) -> u32 {
+        self.counters().command.load(Ordering::Relaxed)
+    }
+
+    /// True unless the supervisor wants frames: ends waits early.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.command() != command::RUN
+    }
+
+    /// Sleeps while the supervisor wants a pause.
+    pub(super) fn sleep_paused(&self) {
+        let end_ns = clock::monotonic_ns() + PAUSE_SLICE_NS;
+        futex::wait(&self.counters().command, command::PAUSE, Some(end_ns));
+    }
+
+    pub(super) fn open(&self, names: &[String]) -> Result<Vec<Stream>, WorkerFailure> {
+        names
+            .iter()
+            .map(|name| self.directory.open(name).map_err(WorkerFailure::of))
+            .collect()
+    }
+
+    pub(super) fn open_inputs(&self, names: &[String]) -> Result<Vec<Input>, WorkerFailure> {
+        self.open(names)?
+            .into_iter()
+            .map(|stream| Ok(Input::new(stream)?))
+            .collect()
+    }
+
+    /// Tells the supervisor that nothing published from now on will be overlooked.
+    pub(super) fn report_ready(&mut self, figures: Vec<Figure>) -> Result<(), WorkerFailure> {
+        let counters = self.counters();
+        counters.pid.store(std::process::id(), Ordering::Relaxed);
+        counters
+            .ready_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        self.figure_values = vec![0.0; figures.len().min(MAX_FIGURES)];
+        report(&WorkerReport::Ready { figures }).map_err(WorkerFailure::of)
+    }
+
+    /// Publishes the node's own measurements.
+    pub(super) fn publish_figures(&mut self, read: impl FnOnce(&mut [f64])) {
+        if !self.figure_values.is_empty() {
+            let mut values = std::mem::take(&mut self.figure_values);
+            read(&mut values);
+            self.counters().set_figures(&values);
+            self.figure_values = values;
+        }
+    }
+}
+
+/// One more: plain, because every counter has one writer.
+pub(super) fn add(counter: &std::sync::atomic::AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+/// What a wait for a trigger came to.
+pub(super) enum Trigger {
+    /// Something new is there.
+    New,
+    /// The supervisor wants something.
+    Interrupted,
+}
+
+/// Sorts the outcome of a wait that has no deadline.
+pub(super) fn trigger<T>(outcome: Result<T, WaitError>) -> Result<Trigger, WorkerFailure> {
+    match outcome {
+        Ok(_) => Ok(Trigger::New),
+        Err(WaitError::Interrupted { .. } | WaitError::TimedOut { .. }) => Ok(Trigger::Interrupted),
+        Err(error) => Err(WorkerFailure::of(error)),
+    }
+}
+
+/// Says something to the supervisor.
+pub(super) fn report(report: &WorkerReport) -> io::Result<()> {
+    let mut line = serde_json::to_string(report)?;
+    line.push('\n');
+    let mut output = io::stdout().lock();
+    output.write_all(line.as_bytes())?;
+    output.flush()
+}
+
+/// Waits for the supervisor's word that everybody is ready.
+pub(super) fn wait_for_go() -> Result<(), WorkerFailure> {
+    let mut line = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(WorkerFailure::of)?;
+    if line == GO {
+        Ok(())
+    } else {
+        Err(WorkerFailure::of(
+            "the supervisor went away before the start",
+        ))
+    }
+}
+
+/// Runs the worker whose order is on standard input; the whole life of a worker process. Returns
+/// its exit status: 0 when told to stop or come to its end, 1 after a failure, which was reported.
+pub fn worker_main(registry: &Registry) -> u8 {
+    match work(registry) {
+        Ok(()) => 0,
+        Err(failure) => {
+            // If nobody listens any more, there is nobody to tell.
+            report(&WorkerReport::Failed { error: failure.0 }).ok();
+            1
+        }
+    }
+}
+
+fn work(registry: &Registry) -> Result<(), WorkerFailure> {
+    let mut line = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(WorkerFailure::of)?;
+    let order: WorkerOrder = serde_json::from_str(&line).map_err(|error| {
+        WorkerFailure(format!(
+            "the order of the supervisor is not readable: {error}"
+        ))
+    })?;
+    process::die_with_parent(order.parent_pid).map_err(WorkerFailure::of)?;
+    signal::ignore_terminal_signals().map_err(WorkerFailure::of)?;
+    let definition = registry
+        .get(order.role.into(), &order.spec.kind)
+        .ok_or_else(|| {
+            WorkerFailure(format!(
+                "unknown {} kind {:?}",
+                order.role.noun(),
+                order.spec.kind
+            ))
+        })?;
+    let mut worker = Worker {
+        counters: Counters::open(&order.counters).map_err(WorkerFailure::of)?,
+        directory: StreamDirectory::new(&order.directory),
+        figure_values: Vec::new(),
+        order,
+    };
+    let spec = worker.order.spec.clone();
+    match definition.builder {
+        NodeBuilder::Kernel(build) => run_kernel(&mut worker, build(&spec).map_err(problems)?),
+        NodeBuilder::Source(build) => run_source(&mut worker, build(&spec).map_err(problems)?),
+        NodeBuilder::Sink(build) => run_sink(&mut worker, build(&spec).map_err(problems)?),
+    }
+}
+
+fn problems(problems: Vec<SpecProblem>) -> WorkerFailure {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.path, problem.message))
+        .collect();
+    WorkerFailure(texts.join("; "))
+}
