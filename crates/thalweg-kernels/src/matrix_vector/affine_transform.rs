@@ -116,12 +116,16 @@ impl AffineTransform {
             _ => Arithmetic::Exact(exact_rows(dtype)),
         };
         let matrix_bytes = rows.saturating_mul(columns) * dtype.size_bytes();
+        let shards = Shards::new(threads, rows, matrix_bytes);
         Ok(Self {
             level,
             dtype,
-            layout: Layout::dense(rows, columns),
+            layout: Layout {
+                threads: shards.threads(),
+                ..Layout::dense(rows, columns)
+            },
             arithmetic,
-            shards: Shards::new(threads, rows, matrix_bytes),
+            shards,
         })
     }
 }
@@ -138,14 +142,14 @@ impl Kernel for AffineTransform {
             Arithmetic::Float32(half) => {
                 let half = half.as_ref().and_then(|half| half.matrix.as_deref());
                 self.shards.run(&|rows| match half {
-                    // SAFETY: shards are disjoint; `memory` was checked to be of this dtype.
+                    // SAFETY: pieces are disjoint; `memory` was checked to be of this dtype.
                     Some(matrix) => unsafe { memory.half_rows(level, matrix, rows) },
                     // SAFETY: likewise.
                     None => unsafe { memory.real_rows::<f32>(level, rows) },
                 })
             }
             Arithmetic::Float64 => self.shards.run(&|rows| {
-                // SAFETY: shards are disjoint; `memory` was checked to be of this dtype.
+                // SAFETY: pieces are disjoint; `memory` was checked to be of this dtype.
                 unsafe { memory.real_rows::<f64>(level, rows) };
             }),
             Arithmetic::Float16 { vector, sums } => {
@@ -153,12 +157,12 @@ impl Kernel for AffineTransform {
                 unsafe { memory.widen_vector(vector) };
                 let sums = Scratch::of(sums);
                 self.shards.run(&|rows| {
-                    // SAFETY: shards are disjoint; `memory` was checked to be of this dtype.
+                    // SAFETY: pieces are disjoint; `memory` was checked to be of this dtype.
                     unsafe { memory.float16_rows(level, vector, &sums, rows) };
                 })
             }
             Arithmetic::Exact(exact_rows) => self.shards.run(&|rows| {
-                // SAFETY: shards are disjoint; the function was chosen for the dtype of `memory`.
+                // SAFETY: pieces are disjoint; the function was chosen for the dtype of `memory`.
                 unsafe { exact_rows(&memory, rows) };
             }),
         }

@@ -39,15 +39,18 @@ pub(crate) struct Layout {
     pub(crate) columns: usize,
     /// Elements from the start of a row to the start of the next, at least `columns`.
     pub(crate) stride: usize,
+    /// Threads that share the rows.
+    pub(crate) threads: usize,
 }
 
 impl Layout {
-    /// Rows without gaps.
+    /// Rows without gaps, for one thread.
     pub(crate) fn dense(rows: usize, columns: usize) -> Self {
         Self {
             rows,
             columns,
             stride: columns,
+            threads: 1,
         }
     }
 }
@@ -126,13 +129,13 @@ impl<S: Stored> Product<S> {
         out: *mut S::Real,
         rows: Range<usize>,
     ) -> Self {
-        let row_bytes = layout.stride * size_of::<S>();
+        let matrix_bytes = layout.rows * layout.stride * size_of::<S>();
         Self {
             matrix,
             layout,
             vector,
             out,
-            prefetch: Prefetch::for_sizes(rows.len() * row_bytes, layout.rows * row_bytes),
+            prefetch: Prefetch::for_sizes(matrix_bytes / layout.threads, matrix_bytes),
             rows,
         }
     }
