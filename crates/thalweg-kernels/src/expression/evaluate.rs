@@ -153,59 +153,25 @@ impl<'a> Frame<'a> {
     }
 
     fn blocks(&self, stage: &BlockStage) -> Result<(), NodeError> {
+        let mut memories = [ReadRun::EMPTY; RESOLVED_MEMORIES];
+        memories[0] = self.workspace;
+        for (memory, source) in memories[1..].iter_mut().zip(&stage.sources) {
+            *memory = self.read(source.place, 0, source.size_bytes)?;
+        }
+        let blocks = Blocks {
+            frame: self,
+            stage,
+            memories,
+            target: self.write(stage.target, 0, stage.target_bytes)?,
+        };
         let inner = stage.layout.inner();
         for row in 0..stage.layout.rows() {
             let mut start = 0;
             while start < inner {
                 let count = stage.block.min(inner - start);
-                self.block(stage, row, start, count)?;
+                blocks.block(row, start, count);
                 start += count;
             }
-        }
-        Ok(())
-    }
-
-    /// `count` elements from element `start` of innermost loop `row`.
-    fn block(
-        &self,
-        stage: &BlockStage,
-        row: usize,
-        start: usize,
-        count: usize,
-    ) -> Result<(), NodeError> {
-        let operand = |operand: StepOperand| -> Result<Operand<'a>, NodeError> {
-            match operand {
-                StepOperand::Source(index) => {
-                    let source = &stage.sources[index];
-                    let first = stage.layout.row_start(index, row);
-                    let bytes = source.element_bytes;
-                    Ok(if stage.layout.constant_inside(index) {
-                        Operand::Same(self.read(source.place, first * bytes, bytes)?)
-                    } else {
-                        Operand::Each(self.read(
-                            source.place,
-                            (first + start) * bytes,
-                            count * bytes,
-                        )?)
-                    })
-                }
-                StepOperand::Register(byte) => Ok(Operand::Each(
-                    self.workspace.part(byte, self.register_bytes),
-                )),
-                StepOperand::Constant(byte) => Ok(Operand::Same(self.workspace.part(byte, 8))),
-            }
-        };
-        for step in &stage.steps {
-            let [a, b, c] = step.operands.map(operand);
-            let target = match step.register {
-                Some(byte) => self.workspace_mut.part(byte, self.register_bytes),
-                None => {
-                    let bytes = stage.target_element_bytes;
-                    let first = row * stage.layout.inner() + start;
-                    self.write(stage.target, first * bytes, count * bytes)?
-                }
-            };
-            (step.function)(self.isa, [a?, b?, c?], target, count);
         }
         Ok(())
     }
@@ -259,5 +225,80 @@ impl<'a> Frame<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The workspace and the sources whose memory is looked up once per frame and not once per block.
+/// Stages with more sources are rare, and no less correct.
+const RESOLVED_MEMORIES: usize = 9;
+
+/// One stage of one frame.
+struct Blocks<'f, 'a> {
+    frame: &'f Frame<'a>,
+    stage: &'f BlockStage,
+    memories: [ReadRun<'a>; RESOLVED_MEMORIES],
+    target: WriteRun<'a>,
+}
+
+impl<'a> Blocks<'_, 'a> {
+    /// `count` elements from element `start` of innermost loop `row`.
+    #[inline(always)]
+    fn block(&self, row: usize, start: usize, count: usize) {
+        for step in &self.stage.steps {
+            let a = self.operand(&step.operands[0], row, start, count);
+            let mut operands = [a; 3];
+            for (operand, planned) in operands
+                .iter_mut()
+                .zip(&step.operands[..step.arity])
+                .skip(1)
+            {
+                *operand = self.operand(planned, row, start, count);
+            }
+            let target = match step.register {
+                Some(byte) => self
+                    .frame
+                    .workspace_mut
+                    .part(byte, self.frame.register_bytes),
+                None => {
+                    let bytes = self.stage.target_element_bytes;
+                    let first = row * self.stage.layout.inner() + start;
+                    self.target.part(first * bytes, count * bytes)
+                }
+            };
+            (step.function)(self.frame.isa, &operands, target, count);
+        }
+    }
+
+    #[inline(always)]
+    fn operand(
+        &self,
+        operand: &StepOperand,
+        row: usize,
+        start: usize,
+        count: usize,
+    ) -> Operand<'a> {
+        let memory = match self.memories.get(operand.memory) {
+            Some(memory) => *memory,
+            None => self.unresolved(operand.memory),
+        };
+        let mut first = operand.start_bytes + start * operand.stride_bytes;
+        if row > 0 && operand.memory > 0 {
+            let layout = &self.stage.layout;
+            first += layout.row_start(operand.memory - 1, row) * operand.element_bytes;
+        }
+        if operand.same {
+            Operand::Same(memory.part(first, operand.element_bytes))
+        } else {
+            Operand::Each(memory.part(first, count * operand.element_bytes))
+        }
+    }
+
+    #[cold]
+    fn unresolved(&self, memory: usize) -> ReadRun<'a> {
+        let source = &self.stage.sources[memory - 1];
+        // Names were checked when the frame began.
+        self.frame
+            .read(source.place, 0, source.size_bytes)
+            .unwrap_or(ReadRun::EMPTY)
     }
 }

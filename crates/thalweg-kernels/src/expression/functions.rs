@@ -6,13 +6,74 @@ use thalweg_shm::DType;
 
 use super::parser::BinaryOperator;
 use crate::simd::isa::Isa;
-use crate::simd::map::{Function1, Function2, Operand, map1, map2};
+use crate::simd::map::{Function1, Function2, Function3, Operand, map1, map2, map3};
 use crate::simd::matmul::{Extents, matmul};
 use crate::simd::number::{Boolean, Float, Number, WidenTo, with_number};
 use crate::simd::run::{ReadRun, WriteRun};
 
 /// Computes `count` elements. Operations with fewer than three operands ignore the rest.
-pub(crate) type BlockFunction = fn(Isa, [Operand<'_>; 3], WriteRun<'_>, usize);
+pub(crate) type BlockFunction = fn(Isa, &[Operand<'_>; 3], WriteRun<'_>, usize);
+
+/// Two operations in one loop, which saves writing and reading the value between them. Each is
+/// rounded as if it were alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fusion {
+    /// `a * b + c`
+    MultiplyAdd,
+    /// `a * b - c`
+    MultiplySubtract,
+    /// `c - a * b`
+    SubtractProduct,
+    /// `(a + b) * c`
+    AddMultiply,
+    /// `(a - b) * c`
+    SubtractMultiply,
+    /// `(a - b) / c`
+    SubtractDivide,
+}
+
+impl Fusion {
+    /// The fusion of `outer` with its left operand, the result of `inner`.
+    pub(crate) fn of_left(inner: BinaryOperator, outer: BinaryOperator) -> Option<Self> {
+        match (inner, outer) {
+            (BinaryOperator::Multiply, BinaryOperator::Add) => Some(Self::MultiplyAdd),
+            (BinaryOperator::Multiply, BinaryOperator::Subtract) => Some(Self::MultiplySubtract),
+            (BinaryOperator::Add, BinaryOperator::Multiply) => Some(Self::AddMultiply),
+            (BinaryOperator::Subtract, BinaryOperator::Multiply) => Some(Self::SubtractMultiply),
+            (BinaryOperator::Subtract, BinaryOperator::Divide) => Some(Self::SubtractDivide),
+            _ => None,
+        }
+    }
+
+    /// The fusion of `outer` with its right operand, the result of `inner`.
+    pub(crate) fn of_right(inner: BinaryOperator, outer: BinaryOperator) -> Option<Self> {
+        match (inner, outer) {
+            (BinaryOperator::Multiply, BinaryOperator::Subtract) => Some(Self::SubtractProduct),
+            (_, BinaryOperator::Subtract | BinaryOperator::Divide) => None,
+            _ => Self::of_left(inner, outer),
+        }
+    }
+
+    /// Its loop, for the dtypes where it pays.
+    pub(crate) fn function(self, dtype: DType) -> Option<BlockFunction> {
+        match dtype {
+            DType::Float32 => Some(self.float_function::<f32>()),
+            DType::Float64 => Some(self.float_function::<f64>()),
+            _ => None,
+        }
+    }
+
+    fn float_function<T: Float>(self) -> BlockFunction {
+        match self {
+            Self::MultiplyAdd => block3::<MultiplyAdd<T>>,
+            Self::MultiplySubtract => block3::<MultiplySubtract<T>>,
+            Self::SubtractProduct => block3::<SubtractProduct<T>>,
+            Self::AddMultiply => block3::<AddMultiply<T>>,
+            Self::SubtractMultiply => block3::<SubtractMultiply<T>>,
+            Self::SubtractDivide => block3::<SubtractDivide<T>>,
+        }
+    }
+}
 
 /// Computes one matrix product.
 pub(crate) type MatMulFunction = fn(Isa, ReadRun<'_>, ReadRun<'_>, WriteRun<'_>, Extents);
@@ -71,6 +132,33 @@ functions2! {
     Divide: Float, |a, b| a.divided_by(b);
 }
 
+macro_rules! functions3 {
+    ($($name:ident: |$a:ident, $b:ident, $c:ident| $value:expr;)*) => {
+        $(
+            #[derive(Clone, Copy, Default)]
+            struct $name<T>(PhantomData<T>);
+
+            impl<T: Float> Function3 for $name<T> {
+                type T = T;
+
+                #[inline(always)]
+                fn apply(self, $a: T, $b: T, $c: T) -> T {
+                    $value
+                }
+            }
+        )*
+    };
+}
+
+functions3! {
+    MultiplyAdd: |a, b, c| a.times(b).plus(c);
+    MultiplySubtract: |a, b, c| a.times(b).minus(c);
+    SubtractProduct: |a, b, c| c.minus(a.times(b));
+    AddMultiply: |a, b, c| a.plus(b).times(c);
+    SubtractMultiply: |a, b, c| a.minus(b).times(c);
+    SubtractDivide: |a, b, c| a.minus(b).divided_by(c);
+}
+
 #[derive(Clone, Copy, Default)]
 struct Widen<A, R>(PhantomData<(A, R)>);
 
@@ -84,6 +172,7 @@ impl<A: Number + WidenTo<R>, R: Number> Function1 for Widen<A, R> {
     }
 }
 
+/// For bounds that are not NaN.
 #[derive(Clone, Copy)]
 struct Clip<T> {
     low: T,
@@ -96,39 +185,62 @@ impl<T: Number> Function1 for Clip<T> {
 
     #[inline(always)]
     fn apply(self, a: T) -> T {
-        a.larger(self.low).smaller(self.high)
+        a.at_least(self.low).at_most(self.high)
     }
 }
 
 fn block1<F: Function1 + Default>(
     isa: Isa,
-    [a, ..]: [Operand<'_>; 3],
+    [a, ..]: &[Operand<'_>; 3],
     out: WriteRun<'_>,
     count: usize,
 ) {
-    map1(isa, F::default(), a, out, count);
+    map1(isa, F::default(), *a, out, count);
 }
 
 fn block2<F: Function2 + Default>(
     isa: Isa,
-    [a, b, _]: [Operand<'_>; 3],
+    [a, b, _]: &[Operand<'_>; 3],
     out: WriteRun<'_>,
     count: usize,
 ) {
-    map2(isa, F::default(), a, b, out, count);
+    map2(isa, F::default(), *a, *b, out, count);
+}
+
+fn block3<F: Function3 + Default>(
+    isa: Isa,
+    operands: &[Operand<'_>; 3],
+    out: WriteRun<'_>,
+    count: usize,
+) {
+    map3(isa, F::default(), *operands, out, count);
 }
 
 fn block_clip<T: Number>(
     isa: Isa,
-    [a, low, high]: [Operand<'_>; 3],
+    [a, low, high]: &[Operand<'_>; 3],
     out: WriteRun<'_>,
     count: usize,
 ) {
-    let clip = Clip::<T> {
-        low: low.run().first(),
-        high: high.run().first(),
+    let [low_value, high_value]: [T; 2] = [low.run().first(), high.run().first()];
+    let clip = Clip {
+        low: low_value,
+        high: high_value,
     };
-    map1(isa, clip, a, out, count);
+    // A bound of NaN makes everything NaN.
+    let nan = [(low, low_value), (high, high_value)]
+        .into_iter()
+        .find(|(_, value)| value.to_f64().is_nan());
+    match nan {
+        Some((bound, _)) => map1(
+            isa,
+            Same::<T>::default(),
+            Operand::Same(bound.run()),
+            out,
+            count,
+        ),
+        None => map1(isa, clip, *a, out, count),
+    }
 }
 
 /// Copies elements of `dtype`.

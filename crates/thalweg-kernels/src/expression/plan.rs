@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use thalweg_shm::DType;
 use thalweg_shm::array::element_count;
 
-use super::functions::{self, BlockFunction, MatMulFunction};
+use super::functions::{self, BlockFunction, Fusion, MatMulFunction};
 use super::graph::{Graph, Name, NodeId, Operand, Operation};
 use super::layout::Layout;
 use super::scalar::Scalar;
@@ -42,23 +42,63 @@ pub(crate) enum Place {
     Output,
 }
 
-/// What a step computes with.
+/// What a step computes with: from byte `start_bytes` of a memory, moved on with the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StepOperand {
-    /// The stage's source with this index.
-    Source(usize),
-    /// The block of intermediate values at this byte of the workspace.
-    Register(usize),
-    /// The number at this byte of the workspace.
-    Constant(usize),
+pub(crate) struct StepOperand {
+    /// 0 is the workspace, 1 the stage's first source, and so on.
+    pub(crate) memory: usize,
+    pub(crate) start_bytes: usize,
+    /// Bytes per element of the innermost loop; 0 in registers and where one element is meant.
+    pub(crate) stride_bytes: usize,
+    /// Bytes of one element.
+    pub(crate) element_bytes: usize,
+    /// True where one element stands for all of the block.
+    pub(crate) same: bool,
 }
 
-/// One operation on one block.
+impl StepOperand {
+    /// A block of intermediate values at this byte of the workspace.
+    fn register(start_bytes: usize, element_bytes: usize) -> Self {
+        Self {
+            memory: 0,
+            start_bytes,
+            stride_bytes: 0,
+            element_bytes,
+            same: false,
+        }
+    }
+
+    /// A number at this byte of the workspace.
+    fn constant(start_bytes: usize, element_bytes: usize) -> Self {
+        Self {
+            same: true,
+            ..Self::register(start_bytes, element_bytes)
+        }
+    }
+
+    /// Source `index` of the stage.
+    fn source(index: usize, source: &Source) -> Self {
+        Self {
+            memory: index + 1,
+            start_bytes: 0,
+            stride_bytes: if source.constant_inside {
+                0
+            } else {
+                source.element_bytes
+            },
+            element_bytes: source.element_bytes,
+            same: source.constant_inside,
+        }
+    }
+}
+
+/// One operation on one block, or two fused ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) function: BlockFunction,
-    /// As many as the function takes, the last one repeated.
     pub(crate) operands: [StepOperand; 3],
+    /// How many of the operands the function takes; the others repeat the last one.
+    pub(crate) arity: usize,
     /// The register to write, or `None` for the stage's target.
     pub(crate) register: Option<usize>,
 }
@@ -67,7 +107,10 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) place: Place,
+    pub(crate) size_bytes: usize,
     pub(crate) element_bytes: usize,
+    /// True when the innermost loop reads one element of it.
+    pub(crate) constant_inside: bool,
 }
 
 /// Element-wise operations, block by block.
@@ -80,6 +123,7 @@ pub(crate) struct BlockStage {
     pub(crate) block: usize,
     pub(crate) steps: Vec<Step>,
     pub(crate) target: Place,
+    pub(crate) target_bytes: usize,
     pub(crate) target_element_bytes: usize,
 }
 
@@ -354,53 +398,56 @@ impl Planner<'_> {
         }
         let mut stage = self.sources(id, &sources, target);
 
+        let operations = self.operations(&members)?;
         let mut last_use = vec![0; graph.nodes.len()];
-        for (index, &member) in members.iter().enumerate() {
-            for node in graph.nodes[member].operation.nodes() {
+        for (index, operation) in operations.iter().enumerate() {
+            for node in operation.nodes() {
                 last_use[node] = index;
             }
         }
         let mut register_of: HashMap<NodeId, usize> = HashMap::new();
         let mut free: Vec<usize> = Vec::new();
         let mut count = 0;
-        for (index, &member) in members.iter().enumerate() {
-            let function = self.function(member)?;
+        for (index, operation) in operations.iter().enumerate() {
             let mut operands: Vec<StepOperand> = Vec::with_capacity(3);
-            let operation = graph.nodes[member].operation;
-            for operand in operation.operands() {
-                operands.push(match operand {
-                    Operand::Scalar(scalar) => StepOperand::Constant(self.constant(scalar)),
+            for operand in &operation.operands {
+                operands.push(match *operand {
+                    Operand::Scalar(scalar) => {
+                        StepOperand::constant(self.constant(scalar), scalar.dtype.size_bytes())
+                    }
                     Operand::Node(node) => match register_of.get(&node) {
-                        Some(&number) => StepOperand::Register(self.register(number)),
-                        None => StepOperand::Source(position(&sources, node)),
+                        Some(&number) => StepOperand::register(
+                            self.register(number),
+                            graph.nodes[node].dtype.size_bytes(),
+                        ),
+                        None => {
+                            let source = position(&sources, node);
+                            StepOperand::source(source, &stage.sources[source])
+                        }
                     },
                 });
             }
-            if operands.is_empty() {
-                operands.push(StepOperand::Source(position(&sources, member)));
-            }
             let operand = |index: usize| operands[index.min(operands.len() - 1)];
-            let operands = [operand(0), operand(1), operand(2)];
+            let three = [operand(0), operand(1), operand(2)];
             // The target is chosen before the operands' registers are free again: loops do not
             // run in place.
-            let register = if member == id {
+            let register = if operation.result == id {
                 None
             } else {
                 let number = free.pop().unwrap_or_else(|| {
                     count += 1;
                     count - 1
                 });
-                register_of.insert(member, number);
+                register_of.insert(operation.result, number);
                 Some(self.register(number))
             };
             stage.steps.push(Step {
-                function,
-                operands,
+                function: operation.function,
+                operands: three,
+                arity: operands.len(),
                 register,
             });
-            let mut done: Vec<NodeId> = operation.nodes().collect();
-            done.dedup();
-            for node in done {
+            for node in operation.nodes() {
                 if last_use[node] == index
                     && let Some(number) = register_of.remove(&node)
                 {
@@ -463,24 +510,89 @@ impl Planner<'_> {
         BlockStage {
             sources: sources
                 .iter()
-                .zip(places)
-                .map(|(&source, place)| Source {
-                    place,
-                    element_bytes: graph.nodes[source].dtype.size_bytes(),
+                .enumerate()
+                .map(|(index, &source)| {
+                    let element_bytes = graph.nodes[source].dtype.size_bytes();
+                    Source {
+                        place: places[index],
+                        size_bytes: element_count(shapes[index]) * element_bytes,
+                        element_bytes,
+                        constant_inside: layout.constant_inside(index),
+                    }
                 })
                 .collect(),
             layout,
             block: 0,
             steps: Vec::new(),
             target,
+            target_bytes: element_count(&node.shape) * node.dtype.size_bytes(),
             target_element_bytes: node.dtype.size_bytes(),
         }
     }
 
-    fn function(&self, id: NodeId) -> Result<BlockFunction, MissingLoop> {
+    /// The loops that compute `members`, in order.
+    fn operations(&self, members: &[NodeId]) -> Result<Vec<PlannedOperation>, MissingLoop> {
+        let graph = self.graph;
+        let mut uses = vec![0; graph.nodes.len()];
+        for &member in members {
+            for node in graph.nodes[member].operation.nodes() {
+                uses[node] += 1;
+            }
+        }
+        let mut fused = vec![false; graph.nodes.len()];
+        let mut operations = Vec::with_capacity(members.len());
+        // Backwards, so that a value is known to be fused before its own turn comes.
+        for &member in members.iter().rev() {
+            if fused[member] {
+                continue;
+            }
+            let inside = |node: NodeId| uses[node] == 1 && members.binary_search(&node).is_ok();
+            operations.push(match self.fusion(member, inside) {
+                Some((inner, operation)) => {
+                    fused[inner] = true;
+                    operation
+                }
+                None => self.operation(member)?,
+            });
+        }
+        operations.reverse();
+        Ok(operations)
+    }
+
+    /// Node `id` fused with one of its operands that nothing else uses, and which one.
+    fn fusion(
+        &self,
+        id: NodeId,
+        inside: impl Fn(NodeId) -> bool,
+    ) -> Option<(NodeId, PlannedOperation)> {
+        let node = &self.graph.nodes[id];
+        let Operation::Binary(outer, left, right) = node.operation else {
+            return None;
+        };
+        let product = |operand: Operand| match operand {
+            Operand::Node(inner) if inside(inner) => match self.graph.nodes[inner].operation {
+                Operation::Binary(operator, a, b) => Some((inner, operator, a, b)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let fuse = |inner: Operand, rest: Operand, fusion: fn(_, _) -> Option<Fusion>| {
+            let (inner, operator, a, b) = product(inner)?;
+            let function = fusion(operator, outer)?.function(node.dtype)?;
+            let operation = PlannedOperation {
+                function,
+                operands: vec![a, b, rest],
+                result: id,
+            };
+            Some((inner, operation))
+        };
+        fuse(left, right, Fusion::of_left).or_else(|| fuse(right, left, Fusion::of_right))
+    }
+
+    fn operation(&self, id: NodeId) -> Result<PlannedOperation, MissingLoop> {
         let node = &self.graph.nodes[id];
         let dtype = node.dtype;
-        match node.operation {
+        let function = match node.operation {
             Operation::Name(_) => functions::copy(dtype),
             Operation::Cast(from) => functions::cast(self.graph.nodes[from].dtype, dtype),
             Operation::Negative(_) => functions::negative(dtype),
@@ -488,8 +600,32 @@ impl Planner<'_> {
             Operation::Binary(operator, ..) => functions::binary(operator, dtype),
             Operation::Clip(..) => functions::clip(dtype),
             Operation::MatMul(..) => None,
+        };
+        let mut operands: Vec<Operand> = node.operation.operands().collect();
+        if operands.is_empty() {
+            operands.push(Operand::Node(id));
         }
-        .ok_or(MissingLoop(dtype))
+        Ok(PlannedOperation {
+            function: function.ok_or(MissingLoop(dtype))?,
+            operands,
+            result: id,
+        })
+    }
+}
+
+/// One loop over a block.
+struct PlannedOperation {
+    function: BlockFunction,
+    operands: Vec<Operand>,
+    result: NodeId,
+}
+
+impl PlannedOperation {
+    fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.operands.iter().filter_map(|operand| match operand {
+            Operand::Node(node) => Some(*node),
+            Operand::Scalar(_) => None,
+        })
     }
 }
 

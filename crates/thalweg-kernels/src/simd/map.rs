@@ -28,6 +28,14 @@ pub(crate) trait Function2: Copy {
     fn apply(self, a: Self::A, b: Self::B) -> Self::R;
 }
 
+/// A function of three numbers of one type.
+pub(crate) trait Function3: Copy {
+    /// What it takes and gives.
+    type T: Number;
+    /// Its value; `#[inline(always)]`.
+    fn apply(self, a: Self::T, b: Self::T, c: Self::T) -> Self::T;
+}
+
 /// What a loop reads at each step: the next element, or the same one always.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operand<'a> {
@@ -39,7 +47,7 @@ pub(crate) enum Operand<'a> {
 
 impl<'a> Operand<'a> {
     /// The memory, whatever the step.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn run(self) -> ReadRun<'a> {
         match self {
             Self::Each(run) | Self::Same(run) => run,
@@ -112,6 +120,33 @@ pub(crate) fn map2<F: Function2>(
         (Operand::Same(a), Operand::Same(b)) => isa.run(Fill {
             value: function.apply(a.first(), b.first()),
             out,
+            count,
+        }),
+    }
+}
+
+/// `out[i] = function(a[i], b[i], c[i])` for `count` elements. Runs in place are correct, but slow.
+///
+/// # Panics
+///
+/// As [`map1`].
+pub(crate) fn map3<F: Function3>(
+    isa: Isa,
+    function: F,
+    [a, b, c]: [Operand<'_>; 3],
+    out: WriteRun<'_>,
+    count: usize,
+) {
+    match (a, b, c) {
+        (_, _, Operand::Same(c)) => map2(isa, WithThird(function, c.first()), a, b, out, count),
+        (_, Operand::Same(b), _) => map2(isa, WithMiddle(function, b.first()), a, c, out, count),
+        (Operand::Same(a), _, _) => map2(isa, WithFirstOf3(function, a.first()), b, c, out, count),
+        (Operand::Each(a), Operand::Each(b), Operand::Each(c)) => isa.run(Map3 {
+            function,
+            a: a.elements::<F::T>(count),
+            b: b.elements::<F::T>(count),
+            c: c.elements::<F::T>(count),
+            out: out.elements::<F::T>(count),
             count,
         }),
     }
@@ -203,6 +238,33 @@ impl<F: Function2> Function1 for WithSecond<F> {
     }
 }
 
+macro_rules! with_one_of_three {
+    ($($name:ident: |$own:ident, $first:ident, $second:ident| $a:ident, $b:ident, $c:ident;)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            struct $name<F: Function3>(F, F::T);
+
+            impl<F: Function3> Function2 for $name<F> {
+                type A = F::T;
+                type B = F::T;
+                type R = F::T;
+
+                #[inline(always)]
+                fn apply(self, $first: F::T, $second: F::T) -> F::T {
+                    let $own = self.1;
+                    self.0.apply($a, $b, $c)
+                }
+            }
+        )*
+    };
+}
+
+with_one_of_three! {
+    WithFirstOf3: |own, b, c| own, b, c;
+    WithMiddle: |own, a, c| a, own, c;
+    WithThird: |own, a, b| a, b, own;
+}
+
 struct Map1<F: Function1> {
     function: F,
     a: *const F::A,
@@ -244,6 +306,33 @@ impl<F: Function2> Vectorized for Map2<F> {
             let b = unsafe { load(self.b, index) };
             // SAFETY: `map2` checked that `out` is aligned and writable for `count` elements.
             unsafe { store(self.out, index, self.function.apply(a, b)) };
+        }
+    }
+}
+
+struct Map3<F: Function3> {
+    function: F,
+    a: *const F::T,
+    b: *const F::T,
+    c: *const F::T,
+    out: *mut F::T,
+    count: usize,
+}
+
+impl<F: Function3> Vectorized for Map3<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for index in 0..self.count {
+            // SAFETY: `map3` checked that `a` is aligned and readable for `count` elements.
+            let a = unsafe { load(self.a, index) };
+            // SAFETY: `map3` checked that `b` is aligned and readable for `count` elements.
+            let b = unsafe { load(self.b, index) };
+            // SAFETY: `map3` checked that `c` is aligned and readable for `count` elements.
+            let c = unsafe { load(self.c, index) };
+            // SAFETY: `map3` checked that `out` is aligned and writable for `count` elements.
+            unsafe { store(self.out, index, self.function.apply(a, b, c)) };
         }
     }
 }

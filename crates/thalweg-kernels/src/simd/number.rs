@@ -61,6 +61,16 @@ pub(crate) unsafe trait Number: Copy + Default + Send + Sync + 'static {
     fn smaller(self, other: Self) -> Self;
     /// The larger; NaN when either is NaN.
     fn larger(self, other: Self) -> Self;
+    /// As [`Self::larger`], for a `bound` that is not NaN.
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        self.larger(bound)
+    }
+    /// As [`Self::smaller`], for a `bound` that is not NaN.
+    #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        self.smaller(bound)
+    }
 }
 
 /// A floating-point element type.
@@ -251,6 +261,17 @@ macro_rules! floats {
                 #[inline(always)]
                 fn larger(self, other: Self) -> Self {
                     if self.is_nan() || self > other { self } else { other }
+                }
+
+                // A comparison with NaN is false, which keeps `self`: no test for NaN is needed.
+                #[inline(always)]
+                fn at_least(self, bound: Self) -> Self {
+                    if self <= bound { bound } else { self }
+                }
+
+                #[inline(always)]
+                fn at_most(self, bound: Self) -> Self {
+                    if self >= bound { bound } else { self }
                 }
             }
 

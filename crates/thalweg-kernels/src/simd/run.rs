@@ -56,12 +56,19 @@ impl<'a> ReadRun<'a> {
         }
     }
 
+    /// No memory at all.
+    pub(crate) const EMPTY: Self = Self {
+        first: std::ptr::null(),
+        size_bytes: 0,
+        memory: PhantomData,
+    };
+
     /// `count_bytes` bytes from `start_bytes` on.
     ///
     /// # Panics
     ///
     /// When they are not all inside the run: a plan that was checked when it was made is wrong.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn part(self, start_bytes: usize, count_bytes: usize) -> Self {
         check_part(start_bytes, count_bytes, self.size_bytes);
         Self {
@@ -79,7 +86,7 @@ impl<'a> ReadRun<'a> {
     #[inline(always)]
     pub(crate) fn elements<T: Number>(self, count: usize) -> *const T {
         check_part(0, count * size_of::<T>(), self.size_bytes);
-        assert!(self.first.cast::<T>().is_aligned(), "{:?}", self.first);
+        assert!(self.first.cast::<T>().is_aligned(), "not aligned");
         self.first.cast()
     }
 
@@ -124,7 +131,7 @@ impl<'a> WriteRun<'a> {
     /// # Panics
     ///
     /// As [`ReadRun::part`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn part(self, start_bytes: usize, count_bytes: usize) -> Self {
         check_part(start_bytes, count_bytes, self.size_bytes);
         Self {
@@ -142,18 +149,20 @@ impl<'a> WriteRun<'a> {
     #[inline(always)]
     pub(crate) fn elements<T: Number>(self, count: usize) -> *mut T {
         check_part(0, count * size_of::<T>(), self.size_bytes);
-        assert!(self.first.cast::<T>().is_aligned(), "{:?}", self.first);
+        assert!(self.first.cast::<T>().is_aligned(), "not aligned");
         self.first.cast()
     }
 }
 
 #[inline(always)]
 fn check_part(start_bytes: usize, count_bytes: usize, size_bytes: usize) {
-    let fits = start_bytes
-        .checked_add(count_bytes)
-        .is_some_and(|end_bytes| end_bytes <= size_bytes);
-    assert!(
-        fits,
-        "{count_bytes} bytes from byte {start_bytes} are outside a run of {size_bytes} bytes"
-    );
+    if count_bytes > size_bytes || start_bytes > size_bytes - count_bytes {
+        outside(start_bytes, count_bytes, size_bytes);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(start_bytes: usize, count_bytes: usize, size_bytes: usize) -> ! {
+    panic!("{count_bytes} bytes from byte {start_bytes} are outside a run of {size_bytes} bytes");
 }
