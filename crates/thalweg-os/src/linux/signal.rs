@@ -34,8 +34,7 @@ pub struct StopSignals {
 
 impl StopSignals {
     /// Blocks the three signals in the calling thread and in those it starts from now on: call it
-    /// before any other thread exists. Programs started from here inherit the blocked mask; a
-    /// worker calls [`unblock_stop_signals`] or wants exactly that.
+    /// before any other thread exists. Programs started from here inherit the blocked mask.
     pub fn block() -> io::Result<Self> {
         let set = stop_set();
         // SAFETY: `set` is initialised; no old mask is asked for.
@@ -74,25 +73,17 @@ impl AsFd for StopSignals {
     }
 }
 
-/// Undoes what a parent's [`StopSignals::block`] left in this process's signal mask, except for
-/// SIGINT and SIGHUP, which a terminal sends to the whole process group: the parent decides what
-/// they mean for its workers.
-pub fn ignore_terminal_signals() -> io::Result<()> {
-    for signal in [libc::SIGINT, libc::SIGHUP] {
+/// Ignores SIGINT, SIGTERM and SIGHUP from now on: a terminal or a service manager sends them to
+/// whole process groups, and what they mean for a worker is its parent's decision.
+pub fn ignore_stop_signals() -> io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: ignoring a signal installs no handler.
         let previous = unsafe { libc::signal(signal, libc::SIG_IGN) };
         if previous == libc::SIG_ERR {
             return Err(io::Error::last_os_error());
         }
     }
-    let set = stop_set();
-    // SAFETY: `set` is initialised; no old mask is asked for.
-    let unblocked =
-        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
-    match unblocked {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
+    Ok(())
 }
 
 fn stop_set() -> libc::sigset_t {

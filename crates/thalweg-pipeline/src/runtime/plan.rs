@@ -155,12 +155,16 @@ fn plan_node(config: &PipelineConfig, node: NodeConfig<'_>) -> Result<NodePlan, 
             .map(|name| config.resource_name(name))
             .collect()
     };
-    let is_terminal = !config.nodes().any(|other| {
+    let triggers_nobody = !config.nodes().any(|other| {
         other
             .triggers()
             .iter()
             .any(|trigger| node.outputs().contains(trigger))
     });
+    // A source that nobody is triggered by prepares something for others; it ends nothing, unless
+    // there is nothing but sources.
+    let is_end_of_chain = !matches!(node, NodeConfig::Source(_))
+        || config.kernels.is_empty() && config.sinks.is_empty();
     let read_timeout = match node {
         NodeConfig::Kernel(kernel) => kernel.read_timeout.duration(),
         NodeConfig::Sink(sink) => sink.read_timeout.duration(),
@@ -192,7 +196,7 @@ fn plan_node(config: &PipelineConfig, node: NodeConfig<'_>) -> Result<NodePlan, 
         propagate_frame_id,
         poll_interval_ns: nanoseconds(poll_interval),
         idle_after_ns: nanoseconds(read_timeout.saturating_mul(4)).max(1_000_000_000),
-        is_terminal,
+        is_terminal: triggers_nobody && is_end_of_chain,
     })
 }
 

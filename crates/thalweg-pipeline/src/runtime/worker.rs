@@ -174,7 +174,7 @@ fn work(registry: &Registry) -> Result<(), WorkerFailure> {
         ))
     })?;
     process::die_with_parent(order.parent_pid).map_err(WorkerFailure::of)?;
-    signal::ignore_terminal_signals().map_err(WorkerFailure::of)?;
+    signal::ignore_stop_signals().map_err(WorkerFailure::of)?;
     let definition = registry
         .get(order.role.into(), &order.spec.kind)
         .ok_or_else(|| {
