@@ -14,7 +14,6 @@
 #![forbid(unsafe_code)]
 
 mod calibration;
-mod centroids;
 pub mod deformable_mirror;
 pub mod detector;
 pub mod instrument;
@@ -25,7 +24,6 @@ pub mod pupil;
 mod random;
 pub mod reconstructor;
 mod telescope;
-mod wait_for_publication;
 pub mod wavefront_sensor;
 
 use thalweg_kernels::Definition;

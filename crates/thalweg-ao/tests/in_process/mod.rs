@@ -13,21 +13,21 @@ use thalweg_shm::{ArrayMut, ArrayRef, DType};
 
 /// Elements of a stream.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Payload {
+pub(crate) enum Payload {
     Uint16(Vec<u16>),
     Float32(Vec<f32>),
 }
 
 /// A stream: its newest publication.
 #[derive(Clone, Debug)]
-pub struct Stream {
-    pub spec: StreamSpec,
-    pub payload: Payload,
-    pub frame: Option<AuxiliaryFrame>,
+pub(crate) struct Stream {
+    pub(crate) spec: StreamSpec,
+    pub(crate) payload: Payload,
+    pub(crate) frame: Option<AuxiliaryFrame>,
 }
 
 impl Stream {
-    pub fn new(spec: StreamSpec) -> Self {
+    pub(crate) fn new(spec: StreamSpec) -> Self {
         let count = spec.shape.iter().product();
         let payload = match spec.dtype {
             DType::Uint16 => Payload::Uint16(vec![0; count]),
@@ -41,7 +41,7 @@ impl Stream {
         }
     }
 
-    pub fn array(&self) -> ArrayRef<'_> {
+    pub(crate) fn array(&self) -> ArrayRef<'_> {
         match &self.payload {
             Payload::Uint16(elements) => ArrayRef::from_slice(elements, &self.spec.shape),
             Payload::Float32(elements) => ArrayRef::from_slice(elements, &self.spec.shape),
@@ -55,7 +55,7 @@ impl Stream {
         }
     }
 
-    pub fn floats(&self) -> &[f32] {
+    pub(crate) fn floats(&self) -> &[f32] {
         match &self.payload {
             Payload::Float32(elements) => elements,
             Payload::Uint16(_) => panic!("stream {:?} is uint16", self.spec.name),
@@ -76,8 +76,8 @@ impl Stream {
 
 /// What a source sees: auxiliary streams as they are, and time that stands still. A wait that the
 /// streams do not satisfy at once times out at once.
-pub struct StillContext<'a> {
-    pub auxiliary: Vec<&'a Stream>,
+pub(crate) struct StillContext<'a> {
+    pub(crate) auxiliary: Vec<&'a Stream>,
 }
 
 impl SourceContext for StillContext<'_> {
@@ -123,14 +123,14 @@ enum Node {
 }
 
 /// A pipeline read from the text of its configuration.
-pub struct Pipeline {
-    pub streams: BTreeMap<String, Stream>,
+pub(crate) struct Pipeline {
+    pub(crate) streams: BTreeMap<String, Stream>,
     nodes: Vec<(NodeSpec, Node)>,
 }
 
 impl Pipeline {
     /// Builds every node of `yaml`; panics with the problem if there is one.
-    pub fn from_yaml(yaml: &str, registry: &Registry) -> Self {
+    pub(crate) fn from_yaml(yaml: &str, registry: &Registry) -> Self {
         let document: Value = serde_saphyr::from_str(yaml).unwrap();
         let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();
         let streams: BTreeMap<String, Stream> = list("shared_memory")
@@ -160,7 +160,7 @@ impl Pipeline {
     }
 
     /// Calls the source `name` once and publishes what it wrote.
-    pub fn produce(&mut self, name: &str) -> Result<Produced, NodeError> {
+    pub(crate) fn produce(&mut self, name: &str) -> Result<Produced, NodeError> {
         let (spec, node) = self.nodes.iter_mut().find(|(s, _)| s.name == name).unwrap();
         let Node::Source(source) = node else {
             panic!("{name} is no source");
@@ -181,7 +181,7 @@ impl Pipeline {
     }
 
     /// Runs every kernel once, in the order of the configuration.
-    pub fn compute(&mut self) {
+    pub(crate) fn compute(&mut self) {
         for (spec, node) in &mut self.nodes {
             let Node::Kernel(kernel) = node else {
                 continue;
@@ -208,7 +208,7 @@ impl Pipeline {
     }
 
     /// Figure `figure` of the source `name`.
-    pub fn figure(&self, name: &str, figure: &str) -> f64 {
+    pub(crate) fn figure(&self, name: &str, figure: &str) -> f64 {
         let (_, node) = self
             .nodes
             .iter()

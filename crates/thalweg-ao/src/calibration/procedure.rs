@@ -1,198 +1,26 @@
-//! `ao.calibration`: a source that calibrates a simulated instrument and publishes the result once.
-//!
-//! It does what an observer does with the star shut out: averages darks and flats, looks at a
-//! bright point source through a flat mirror for the reference slopes, pushes and pulls every
-//! actuator, and inverts what it saw. Slopes come from the centroid kernel the pipeline uses. Its
-//! four outputs, bound by order:
-//!
-//! | stream | dtype, shape | content |
-//! | --- | --- | --- |
-//! | dark | float32 (H, W) | mean counts without light |
-//! | inverse flat | float32 (H, W) | 1 / relative response; 0 in subapertures that are too dark |
-//! | reconstructor | float32 (actuators, slopes) | -G, micrometres of stroke per pixel |
-//! | bias | float32 (actuators) | G times the reference slopes |
-//!
-//! so that `reconstructor @ slopes + bias` is the correction to add to the commands:
-//! `-G (slopes - reference)`. Zeros in the inverse flat make the centroids of dark subapertures
-//! exactly zero; nothing downstream has to know which ones those are. Actuators outside the pupil
-//! answer weakly, through the flanks of their influence; left in, they wander off to strokes that
-//! throw spots out of their subapertures. `minimum_response` takes them out.
+//! The steps of a calibration: darks, flats, references, pokes, inversion.
 
 use nalgebra::{DMatrix, DVector};
-use thalweg_kernels::{
-    Definition, NodeBuilder, NodeError, NodeSpec, ParameterDoc, Produced, Source, SourceContext,
-    SpecProblem, StreamSpec,
-};
-use thalweg_shm::{ArrayMut, DType};
+use thalweg_kernels::{NodeError, SourceContext};
 
-use crate::centroids::Centroids;
+use super::centroids::Centroids;
+use super::parameters::Parameters;
 use crate::detector::FULL_SCALE_COUNTS;
 use crate::instrument::Instrument;
-use crate::instrument_parameters::{
-    INSTRUMENT_DOCS, InstrumentParameters, doc, with_instrument_docs,
-};
-use crate::parameter_reader::{Allowed, ParameterReader};
 use crate::random::{Purpose, generator};
 use crate::reconstructor::{ReconstructorError, reconstructor};
 
-const PARAMETERS: [ParameterDoc; 10 + INSTRUMENT_DOCS.len()] = with_instrument_docs([
-    doc("dark_frames", "frames averaged without light (100)"),
-    doc("flat_frames", "frames averaged under even light (100)"),
-    doc(
-        "flat_photons_per_pixel",
-        "light of a flat, photons per pixel and frame (5000)",
-    ),
-    doc(
-        "reference_frames",
-        "frames averaged for the reference slopes (50)",
-    ),
-    doc(
-        "poke_frames",
-        "frames averaged per actuator and direction (1)",
-    ),
-    doc("poke_um", "stroke of a poke in micrometres (0.1)"),
-    doc(
-        "source_photons_per_subaperture",
-        "light of the calibration source, photons per fully lit subaperture and frame (50000)",
-    ),
-    doc(
-        "minimum_flux",
-        "subapertures with less than this fraction of the brightest one's light are left out (0.5)",
-    ),
-    doc(
-        "minimum_response",
-        "actuators with less than this fraction of the strongest one's response are left out (0.4)",
-    ),
-    doc(
-        "regularisation",
-        "weight of small commands against small residual slopes, relative to the mean response (0.1)",
-    ),
-]);
-
-pub(crate) const DEFINITION: Definition = Definition {
-    kind: "ao.calibration",
-    summary: "calibrates the simulated instrument (darks, flats, pokes) and publishes dark, \
-              inverse flat, reconstructor and bias once",
-    parameters: &PARAMETERS,
-    builder: NodeBuilder::Source(build),
-    infer: None,
-};
-
-/// Most frames one average may take.
-const MOST_FRAMES: u64 = 1_000_000;
-
-#[derive(Clone, Debug)]
-struct Parameters {
-    instrument: InstrumentParameters,
-    dark_frames: u64,
-    flat_frames: u64,
-    flat_photons: f32,
-    reference_frames: u64,
-    poke_frames: u64,
-    poke_um: f32,
-    source_photons: f32,
-    minimum_flux: f64,
-    minimum_response: f64,
-    regularisation: f64,
-}
-
-/// The source; see the module's page.
-#[derive(Debug)]
-struct Calibration {
-    name: String,
-    parameters: Parameters,
-    published: bool,
-}
-
-fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
-    let (parameters, mut problems) = Parameters::read(&spec.parameters);
-    if problems.is_empty() {
-        // Without sound parameters the expected shapes would mislead.
-        check_streams(spec, &parameters.instrument, &mut problems);
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(Box::new(Calibration {
-        name: spec.name.clone(),
-        parameters,
-        published: false,
-    }))
-}
-
-impl Parameters {
-    fn read(values: &thalweg_kernels::Parameters) -> (Self, Vec<SpecProblem>) {
-        let mut reader = ParameterReader::new("parameters", values);
-        let fraction = Allowed::Between(0.0, 1.0);
-        let (instrument, mut problems) = InstrumentParameters::read(&mut reader);
-        let parameters = Self {
-            instrument,
-            dark_frames: reader.count("dark_frames", 100, 1, MOST_FRAMES),
-            flat_frames: reader.count("flat_frames", 100, 1, MOST_FRAMES),
-            flat_photons: reader.number("flat_photons_per_pixel", 5000.0, Allowed::Positive) as f32,
-            reference_frames: reader.count("reference_frames", 50, 1, MOST_FRAMES),
-            poke_frames: reader.count("poke_frames", 1, 1, MOST_FRAMES),
-            poke_um: reader.number("poke_um", 0.1, Allowed::Positive) as f32,
-            source_photons: reader.number(
-                "source_photons_per_subaperture",
-                50_000.0,
-                Allowed::Positive,
-            ) as f32,
-            minimum_flux: reader.number("minimum_flux", 0.5, fraction),
-            minimum_response: reader.number("minimum_response", 0.4, fraction),
-            regularisation: reader.number("regularisation", 0.1, Allowed::Between(1e-9, 1e3)),
-        };
-        problems.extend(reader.finish());
-        (parameters, problems)
-    }
-}
-
-fn check_streams(
-    spec: &NodeSpec,
-    instrument: &InstrumentParameters,
-    problems: &mut Vec<SpecProblem>,
-) {
-    let side = instrument.image_side_px();
-    let (actuators, slopes) = (instrument.actuator_count(), instrument.slope_count());
-    let expected: [(&str, Vec<usize>); 4] = [
-        ("dark", vec![side, side]),
-        ("inverse flat", vec![side, side]),
-        ("reconstructor", vec![actuators, slopes]),
-        ("bias", vec![actuators]),
-    ];
-    if spec.outputs.len() != expected.len() {
-        let message = format!(
-            "expected four streams in this order: dark, inverse flat, reconstructor, bias; found {}",
-            spec.outputs.len()
-        );
-        problems.push(SpecProblem::new("streams", message));
-        return;
-    }
-    for (index, ((role, shape), stream)) in expected.iter().zip(&spec.outputs).enumerate() {
-        let StreamSpec { name, dtype, .. } = stream;
-        if *dtype != DType::Float32 || stream.shape != *shape {
-            let message = format!(
-                "expected the {role} as float32 of shape {shape:?}, stream {name:?} is {dtype} of \
-                 shape {:?}",
-                stream.shape
-            );
-            let hint = "streams are bound by order: dark, inverse flat, reconstructor, bias";
-            problems.push(SpecProblem::new(format!("streams[{index}]"), message).with_hint(hint));
-        }
-    }
-}
-
 /// What a calibration finds; arrays as published.
 #[derive(Debug)]
-struct CalibrationData {
-    dark: Vec<f32>,
-    inverse_flat: Vec<f32>,
-    reconstructor: Vec<f32>,
-    bias: Vec<f32>,
+pub(super) struct CalibrationData {
+    pub(super) dark: Vec<f32>,
+    pub(super) inverse_flat: Vec<f32>,
+    pub(super) reconstructor: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 /// Why a calibration ended early.
-enum Interruption {
+pub(super) enum Interruption {
     Stopped,
     Failed(NodeError),
 }
@@ -210,7 +38,7 @@ impl From<String> for Interruption {
 }
 
 /// A calibration under way.
-struct Procedure<'a> {
+pub(super) struct Procedure<'a> {
     parameters: &'a Parameters,
     context: &'a dyn SourceContext,
     instrument: Instrument,
@@ -231,7 +59,8 @@ enum Light {
 }
 
 impl<'a> Procedure<'a> {
-    fn new(
+    /// A calibration with `parameters` that ends early when `context` wants to stop.
+    pub(super) fn new(
         parameters: &'a Parameters,
         context: &'a dyn SourceContext,
     ) -> Result<Self, Interruption> {
@@ -258,7 +87,8 @@ impl<'a> Procedure<'a> {
         })
     }
 
-    fn run(mut self) -> Result<CalibrationData, Interruption> {
+    /// Calibrates.
+    pub(super) fn run(mut self) -> Result<CalibrationData, Interruption> {
         let (light, frames) = (Light::Even(0.0), self.parameters.dark_frames);
         self.dark = self.mean_counts(light, frames, "dark_frames")?;
         let (light, frames) = (
@@ -439,84 +269,11 @@ fn inverse_flat(flat: &[f32], dark: &[f32]) -> Result<Vec<f32>, Interruption> {
         .collect())
 }
 
-impl Source for Calibration {
-    fn produce(
-        &mut self,
-        context: &mut dyn SourceContext,
-        outputs: &mut [ArrayMut<'_>],
-    ) -> Result<Produced, NodeError> {
-        if self.published {
-            return Ok(Produced::Finished);
-        }
-        let calibrated =
-            Procedure::new(&self.parameters, context).and_then(|procedure| procedure.run());
-        let data = match calibrated {
-            Ok(data) => data,
-            Err(Interruption::Stopped) => return Ok(Produced::Nothing),
-            Err(Interruption::Failed(error)) => {
-                return Err(NodeError::Failed(format!(
-                    "source {:?}: {error}",
-                    self.name
-                )));
-            }
-        };
-        let arrays = [
-            &data.dark,
-            &data.inverse_flat,
-            &data.reconstructor,
-            &data.bias,
-        ];
-        for (output, array) in outputs.iter_mut().zip(arrays) {
-            output.copy_from(array)?;
-        }
-        self.published = true;
-        Ok(Produced::Frame { frame_id: Some(1) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Alone;
     use super::*;
     use serde_json::{Value, json};
-    use std::time::Duration;
-    use thalweg_kernels::AuxiliaryFrame;
-
-    /// A runtime without streams.
-    struct Alone {
-        stop: bool,
-    }
-
-    impl SourceContext for Alone {
-        fn stop_requested(&self) -> bool {
-            self.stop
-        }
-
-        fn now_ns(&self) -> u64 {
-            0
-        }
-
-        fn sleep_until(&mut self, _deadline_ns: u64) -> bool {
-            self.stop
-        }
-
-        fn read_auxiliary(
-            &mut self,
-            _index: usize,
-            _out: &mut ArrayMut<'_>,
-        ) -> Result<Option<AuxiliaryFrame>, NodeError> {
-            Ok(None)
-        }
-
-        fn wait_auxiliary(
-            &mut self,
-            _index: usize,
-            _frame_id: u64,
-            _timeout: Duration,
-            _out: &mut ArrayMut<'_>,
-        ) -> Result<Option<AuxiliaryFrame>, NodeError> {
-            Ok(None)
-        }
-    }
 
     fn parameters(value: Value) -> Parameters {
         let (parameters, problems) = Parameters::read(value.as_object().unwrap());
@@ -667,45 +424,5 @@ mod tests {
             };
             assert!(error.to_string().contains(key), "{error}");
         }
-    }
-
-    #[test]
-    fn a_stop_interrupts() {
-        let parameters = small_telescope();
-        let mut source = Calibration {
-            name: "calibration".to_owned(),
-            parameters,
-            published: false,
-        };
-        let produced = source.produce(&mut Alone { stop: true }, &mut []).unwrap();
-        assert_eq!(produced, Produced::Nothing);
-    }
-
-    #[test]
-    fn wrong_streams_are_named_by_their_role() {
-        let stream = |name: &str, shape: &[usize]| StreamSpec {
-            name: name.to_owned(),
-            dtype: DType::Float32,
-            shape: shape.to_vec(),
-        };
-        let spec = NodeSpec {
-            name: "calibration".to_owned(),
-            kind: "ao.calibration".to_owned(),
-            inputs: Vec::new(),
-            auxiliary: Vec::new(),
-            outputs: vec![
-                stream("dark", &[128, 128]),
-                stream("flat", &[128, 128]),
-                stream("matrix", &[512, 289]),
-                stream("bias", &[289]),
-            ],
-            operation: None,
-            parameters: Default::default(),
-            base_dir: Default::default(),
-        };
-        let problems = build(&spec).err().unwrap();
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].path, "streams[2]");
-        assert!(problems[0].message.contains("[289, 512]"), "{problems:?}");
     }
 }

@@ -6,46 +6,27 @@
 //! not on how fast the machine is. With `rate_hz` it keeps to the wall clock instead and takes the
 //! newest commands there are, as a real telescope does.
 
-use std::time::Duration;
+mod parameters;
+mod wait_for_publication;
 
 use thalweg_kernels::node::Auxiliary;
 use thalweg_kernels::{
-    AuxiliaryFrame, Definition, Figure, FigureKind, NodeBuilder, NodeError, NodeSpec, ParameterDoc,
-    Produced, Source, SourceContext, SpecProblem,
+    AuxiliaryFrame, Definition, Figure, FigureKind, NodeBuilder, NodeError, NodeSpec, Produced,
+    Source, SourceContext, SpecProblem,
 };
 use thalweg_shm::{ArrayMut, DType};
 
 use crate::instrument::Instrument;
-use crate::instrument_parameters::{
-    INSTRUMENT_DOCS, InstrumentParameters, doc, with_instrument_docs,
-};
-use crate::parameter_reader::{Allowed, ParameterReader};
+use crate::instrument_parameters::InstrumentParameters;
 use crate::phase_screen::PhaseScreen;
 use crate::random::{Purpose, generator};
-use crate::wait_for_publication::wait_for_publication;
+use parameters::{PARAMETERS, Parameters, check_streams};
+use wait_for_publication::wait_for_publication;
 
 /// Alias of the auxiliary stream that drives the mirror.
 const COMMANDS: &str = "commands";
 
-const PARAMETERS: [ParameterDoc; 4 + INSTRUMENT_DOCS.len()] = with_instrument_docs([
-    doc(
-        "rate_hz",
-        "frames per second of wall-clock time, not waiting for commands (default: wait, no pacing)",
-    ),
-    doc(
-        "frames",
-        "come to the end after so many frames (default: never)",
-    ),
-    doc(
-        "command_timeout_s",
-        "longest wait for the commands of the frame before, in seconds (5)",
-    ),
-    doc(
-        "calibration_timeout_s",
-        "longest wait for each auxiliary stream other than commands, in seconds (60)",
-    ),
-]);
-
+/// The kind `ao.telescope`.
 pub(crate) const DEFINITION: Definition = Definition {
     kind: "ao.telescope",
     summary: "simulated telescope: von Karman turbulence, deformable mirror driven by the \
@@ -74,15 +55,6 @@ struct Telescope {
     residual_variance_rad2_sum: f64,
 }
 
-#[derive(Debug)]
-struct Parameters {
-    instrument: InstrumentParameters,
-    period_ns: Option<u64>,
-    frames: Option<u64>,
-    command_timeout: Duration,
-    calibration_timeout: Duration,
-}
-
 /// What the telescope looks at and with, and the buffers of one frame.
 #[derive(Debug)]
 struct View {
@@ -93,17 +65,10 @@ struct View {
 }
 
 fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
-    let mut reader = ParameterReader::new("parameters", &spec.parameters);
-    let rate_hz = reader.optional_number("rate_hz", Allowed::Positive);
-    let frames = reader.optional_count("frames", 1, u64::MAX);
-    let command_timeout_s = reader.number("command_timeout_s", 5.0, Allowed::Between(1e-3, 1e6));
-    let calibration_timeout_s =
-        reader.number("calibration_timeout_s", 60.0, Allowed::Between(1e-3, 1e6));
-    let (instrument, mut problems) = InstrumentParameters::read(&mut reader);
-    problems.extend(reader.finish());
+    let (parameters, mut problems) = Parameters::read(&spec.parameters);
     if problems.is_empty() {
         // Without sound parameters the expected shapes would mislead.
-        check_streams(spec, &instrument, &mut problems);
+        check_streams(spec, &parameters.instrument, &mut problems);
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -112,13 +77,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         name: spec.name.clone(),
         image_stream: spec.outputs[0].name.clone(),
         auxiliary: spec.auxiliary.clone(),
-        parameters: Parameters {
-            instrument,
-            period_ns: rate_hz.map(|rate| (1e9 / rate) as u64),
-            frames,
-            command_timeout: Duration::from_secs_f64(command_timeout_s),
-            calibration_timeout: Duration::from_secs_f64(calibration_timeout_s),
-        },
+        parameters,
         view: None,
         awaited: 0,
         before: AuxiliaryFrame {
@@ -130,65 +89,6 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         open_loop_variance_rad2_sum: 0.0,
         residual_variance_rad2_sum: 0.0,
     }))
-}
-
-fn check_streams(
-    spec: &NodeSpec,
-    instrument: &InstrumentParameters,
-    problems: &mut Vec<SpecProblem>,
-) {
-    let side = instrument.image_side_px();
-    match spec.outputs.as_slice() {
-        [image] => {
-            if !matches!(image.dtype, DType::Uint16 | DType::Float32) {
-                let message = format!(
-                    "expected an image of uint16 or float32, stream {:?} is {}",
-                    image.name, image.dtype
-                );
-                problems.push(SpecProblem::new("stream", message));
-            }
-            if image.shape != [side, side] {
-                let message = format!(
-                    "expected an image of shape [{side}, {side}] ({} subapertures of {} pixels), \
-                     stream {:?} has shape {:?}",
-                    instrument.subapertures,
-                    instrument.pixels_per_subaperture,
-                    image.name,
-                    image.shape
-                );
-                let hint = "change the stream's shape, or instrument.subapertures and \
-                            instrument.pixels_per_subaperture";
-                problems.push(SpecProblem::new("stream", message).with_hint(hint));
-            }
-        }
-        others => {
-            let message = format!("expected one stream, the image, found {}", others.len());
-            problems.push(SpecProblem::new("streams", message));
-        }
-    }
-    for auxiliary in &spec.auxiliary {
-        let (path, stream) = (format!("auxiliary.{}", auxiliary.alias), &auxiliary.stream);
-        if auxiliary.alias != COMMANDS {
-            if stream.dtype.is_complex() {
-                let message = format!(
-                    "cannot wait for stream {:?} of complex numbers",
-                    stream.name
-                );
-                problems.push(SpecProblem::new(path, message));
-            }
-            continue;
-        }
-        let (across, count) = (instrument.actuators_across(), instrument.actuator_count());
-        let fits = stream.shape == [count] || stream.shape == [across, across];
-        if stream.dtype != DType::Float32 || !fits {
-            let message = format!(
-                "expected mirror commands of float32 and shape [{count}] or [{across}, {across}] \
-                 (one actuator at every corner of a subaperture), stream {:?} is {} of shape {:?}",
-                stream.name, stream.dtype, stream.shape
-            );
-            problems.push(SpecProblem::new(path, message));
-        }
-    }
 }
 
 impl Telescope {
