@@ -1,6 +1,21 @@
 //! The native module of the thalweg Python package.
 //!
-//! `thalweg._native` is private: the public, typed package in `python/thalweg` wraps it.
+//! `thalweg._native` is private: the public, typed package in `python/thalweg` wraps it. The split:
+//! Python converts arguments and documents; everything that touches shared memory, waits or has a
+//! lifetime is here. [`mod@buffer`] is the only module with unsafe code.
+//!
+//! Classes are frozen, with atomics and mutexes inside, and never rely on the interpreter's lock;
+//! no mutex is held while Python code may run. Waits, large copies and file operations run detached
+//! from the interpreter.
+
+mod buffer;
+mod directory;
+mod error;
+mod interrupt;
+mod kernels;
+mod numpy;
+mod stream;
+mod time;
 
 use pyo3::prelude::*;
 
@@ -9,4 +24,17 @@ use pyo3::prelude::*;
 mod native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    use crate::buffer::frame::Frame;
+    #[pymodule_export]
+    use crate::buffer::loan::Loan;
+    #[pymodule_export]
+    use crate::directory::{create, list_streams, open, purge, unlink};
+    #[pymodule_export]
+    use crate::error::{InconsistentStreamError, StaleStreamError};
+    #[pymodule_export]
+    use crate::kernels::{kernel_kinds, run_kernel};
+    #[pymodule_export]
+    use crate::stream::StreamHandle;
 }

@@ -1,0 +1,163 @@
+//! Arrays that belong to somebody else: their buffers, held for the length of a call.
+
+use std::ffi::{CStr, c_int};
+use std::ptr::NonNull;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use thalweg::shm::stream::error::ReadError;
+use thalweg::{ArrayRef, DType, Publication, Stream};
+
+/// The buffer of a C-contiguous array in native byte order, aligned for its dtype.
+///
+/// While it is held, its owner neither frees nor moves the memory.
+pub(crate) struct Buffer {
+    /// Boxed, because exporters may point into the structure itself.
+    view: Box<ffi::Py_buffer>,
+    dtype: DType,
+    is_writable: bool,
+}
+
+// SAFETY: the structure is only read until it is released, which happens under the interpreter
+// (see Drop); the memory it describes may be used from any thread.
+unsafe impl Send for Buffer {}
+// SAFETY: as above; there is no interior state.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// The buffer of `value` for reading; `None` if it is no such array.
+    pub(crate) fn readable(value: &Bound<'_, PyAny>) -> Option<Self> {
+        Self::of(value, false)
+    }
+
+    /// The buffer of `value` for reading and writing; `None` if it is no such array.
+    pub(crate) fn writable(value: &Bound<'_, PyAny>) -> Option<Self> {
+        Self::of(value, true)
+    }
+
+    fn of(value: &Bound<'_, PyAny>, is_writable: bool) -> Option<Self> {
+        // SAFETY: `value` is an object and the interpreter is attached.
+        if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } == 0 {
+            return None;
+        }
+        let access = if is_writable { ffi::PyBUF_WRITABLE } else { 0 };
+        let flags: c_int = ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_FORMAT | access;
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `value` is an object, `view` is valid and stays where it is.
+        if unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), &raw mut *view, flags) } != 0 {
+            // Not contiguous, not writable or not expressible: the caller has another way.
+            drop(PyErr::take(value.py()));
+            return None;
+        }
+        // From here on the drop of `buffer` releases the view.
+        let mut buffer = Self {
+            view,
+            dtype: DType::Uint8,
+            is_writable,
+        };
+        buffer.dtype = buffer.found_dtype()?;
+        let alignment = buffer.dtype.size_bytes().min(align_of::<f64>());
+        let is_aligned = buffer.address().addr().get().is_multiple_of(alignment);
+        is_aligned.then_some(buffer)
+    }
+
+    fn found_dtype(&self) -> Option<DType> {
+        let size_bytes = usize::try_from(self.view.itemsize).ok()?;
+        let format = if self.view.format.is_null() {
+            c"B"
+        } else {
+            // SAFETY: the exporter filled in a terminated string that lives until the release.
+            unsafe { CStr::from_ptr(self.view.format) }
+        };
+        dtype_of(format.to_bytes(), size_bytes)
+    }
+
+    /// Element type.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Extent of every axis, slowest first.
+    pub(crate) fn shape(&self) -> &[usize] {
+        if self.view.shape.is_null() {
+            return &[];
+        }
+        let axes = usize::try_from(self.view.ndim).unwrap_or(0);
+        // SAFETY: PyBUF_ND was asked for, so `shape` holds `ndim` extents until the release;
+        // extents are not negative, so the signed and the unsigned reading agree.
+        unsafe { std::slice::from_raw_parts(self.view.shape.cast::<usize>(), axes) }
+    }
+
+    /// True for arrays `stream` holds frames of.
+    pub(crate) fn fits(&self, stream: &Stream) -> bool {
+        self.dtype() == stream.dtype() && self.shape() == stream.shape()
+    }
+
+    fn address(&self) -> NonNull<u8> {
+        // An array without elements may have no address.
+        NonNull::new(self.view.buf.cast()).unwrap_or(NonNull::<f64>::dangling().cast())
+    }
+
+    /// The array, for reading.
+    pub(crate) fn array(&self) -> ArrayRef<'_> {
+        // SAFETY: the exporter vouches for `shape` elements of `dtype` until the release; alignment
+        // was checked. Python code may change the elements meanwhile, which copies and kernels
+        // bear: they read through raw pointers.
+        unsafe { ArrayRef::from_raw(self.address(), self.dtype, self.shape()) }
+    }
+
+    /// Copies the newest frame of `stream` into this array, which fits it.
+    pub(crate) fn read_from(
+        &self,
+        stream: &Stream,
+        deadline_ns: Option<u64>,
+    ) -> Result<Publication, ReadError> {
+        let size_bytes = if self.is_writable {
+            self.array().size_bytes()
+        } else {
+            0 // Never the size of a frame: refused.
+        };
+        // SAFETY: writable and `size_bytes` long. It may be the slot this process has on loan; that
+        // is never the newest frame while it can be written, so the two sides are disjoint.
+        unsafe { stream.read_to_address(self.address(), size_bytes, deadline_ns) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // This crate drops buffers while attached, so this costs next to nothing. An interpreter
+        // that shuts down meanwhile gets its buffer back no more.
+        Python::try_attach(|_| {
+            // SAFETY: filled in by PyObject_GetBuffer and released once.
+            unsafe { ffi::PyBuffer_Release(&raw mut *self.view) };
+        });
+    }
+}
+
+/// The dtype of elements of `size_bytes` with the buffer format `format`, native byte order only.
+/// Several letters stand for integers of one size.
+fn dtype_of(format: &[u8], size_bytes: usize) -> Option<DType> {
+    let letters = match format {
+        [b'@' | b'=', letters @ ..] => letters,
+        [b'<', letters @ ..] if cfg!(target_endian = "little") => letters,
+        [b'>' | b'!', letters @ ..] if cfg!(target_endian = "big") => letters,
+        letters => letters,
+    };
+    match (letters, size_bytes) {
+        (b"b" | b"h" | b"i" | b"l" | b"q" | b"n", 1) => Some(DType::Int8),
+        (b"b" | b"h" | b"i" | b"l" | b"q" | b"n", 2) => Some(DType::Int16),
+        (b"b" | b"h" | b"i" | b"l" | b"q" | b"n", 4) => Some(DType::Int32),
+        (b"b" | b"h" | b"i" | b"l" | b"q" | b"n", 8) => Some(DType::Int64),
+        (b"B" | b"H" | b"I" | b"L" | b"Q" | b"N", 1) => Some(DType::Uint8),
+        (b"B" | b"H" | b"I" | b"L" | b"Q" | b"N", 2) => Some(DType::Uint16),
+        (b"B" | b"H" | b"I" | b"L" | b"Q" | b"N", 4) => Some(DType::Uint32),
+        (b"B" | b"H" | b"I" | b"L" | b"Q" | b"N", 8) => Some(DType::Uint64),
+        (b"e", 2) => Some(DType::Float16),
+        (b"f", 4) => Some(DType::Float32),
+        (b"d", 8) => Some(DType::Float64),
+        (b"?", 1) => Some(DType::Bool),
+        (b"Zf", 8) => Some(DType::Complex64),
+        (b"Zd", 16) => Some(DType::Complex128),
+        _ => None,
+    }
+}

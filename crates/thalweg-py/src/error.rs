@@ -1,0 +1,162 @@
+//! From Rust's errors to Python's exceptions.
+//!
+//! Types and message fragments are part of the Python API: programs catch the ones and search for
+//! the others.
+
+use std::io;
+
+use pyo3::create_exception;
+use pyo3::exceptions::{
+    PyFileExistsError, PyFileNotFoundError, PyKeyboardInterrupt, PyMemoryError, PyOSError,
+    PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError,
+};
+use pyo3::prelude::*;
+use thalweg::kernels::run::RunError;
+use thalweg::shm::stream::error::{
+    BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError, WriteError,
+};
+
+create_exception!(
+    thalweg,
+    InconsistentStreamError,
+    PyRuntimeError,
+    "The newest frame of a stream is incomplete: its writer aborted it or died."
+);
+create_exception!(
+    thalweg,
+    StaleStreamError,
+    PyRuntimeError,
+    "The handle belongs to a stream that was unlinked, ended, or replaced by a newer one."
+);
+
+/// `text` as Python writes a string.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// The error of every operation on a closed handle.
+pub(crate) fn closed(name: &str) -> PyErr {
+    let name = quoted(name);
+    PyRuntimeError::new_err(format!(
+        "operation on closed shared memory {name}; attach to it again with thalweg.open({name})"
+    ))
+}
+
+pub(crate) fn closed_loan(name: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "this loan of stream {} has ended; take a new one with loan()",
+        quoted(name)
+    ))
+}
+
+fn of_system(message: &str, source: &io::Error) -> PyErr {
+    // With a number OSError becomes the subclass that goes with it.
+    match source.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, message.to_owned())),
+        None => PyOSError::new_err(message.to_owned()),
+    }
+}
+
+pub(crate) fn of_create(error: CreateError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        CreateError::Name(_) | CreateError::Geometry(_) => PyValueError::new_err(message),
+        CreateError::Exists { name } => {
+            let name = quoted(&name);
+            PyFileExistsError::new_err(format!(
+                "shared memory {name} already exists; use thalweg.open({name}) to attach to it, or \
+                 thalweg.unlink({name}) to remove it first"
+            ))
+        }
+        CreateError::System { source, .. } => of_system(&message, &source),
+        // Running out of room, mostly.
+        _ => PyOSError::new_err(message),
+    }
+}
+
+pub(crate) fn of_open(error: OpenError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        OpenError::Missing { name } => {
+            let name = quoted(&name);
+            PyFileNotFoundError::new_err(format!(
+                "shared memory {name} does not exist; use thalweg.create({name}, ...) to create it"
+            ))
+        }
+        OpenError::System { source, .. } => of_system(&message, &source),
+        _ => PyValueError::new_err(message),
+    }
+}
+
+pub(crate) fn of_lock(error: LockError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        LockError::TimedOut { .. } => PyTimeoutError::new_err(message),
+        LockError::Interrupted { .. } => PyKeyboardInterrupt::new_err(message),
+        LockError::ReadOnly { .. } => PyPermissionError::new_err(message),
+        LockError::System { source, .. } => of_system(&message, &source),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_write(error: WriteError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        WriteError::Lock(error) => of_lock(error),
+        WriteError::Size { .. } | WriteError::Shape { .. } => PyValueError::new_err(message),
+        WriteError::Corrupt { .. } => InconsistentStreamError::new_err(message),
+        WriteError::System { source, .. } => of_system(&message, &source),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_read(error: ReadError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        ReadError::Size { .. } => PyValueError::new_err(message),
+        ReadError::Overtaken { .. } => PyTimeoutError::new_err(message),
+        _ => InconsistentStreamError::new_err(message),
+    }
+}
+
+pub(crate) fn of_borrow(error: BorrowError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        BorrowError::Attach(error) => of_lock(error),
+        BorrowError::ReadOnly { .. } => PyPermissionError::new_err(message),
+        BorrowError::Inconsistent { .. } | BorrowError::Corrupt { .. } => {
+            InconsistentStreamError::new_err(message)
+        }
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_wait(error: WaitError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        WaitError::TimedOut { .. } => PyTimeoutError::new_err(message),
+        WaitError::Interrupted { .. } => PyKeyboardInterrupt::new_err(message),
+        WaitError::Stale { .. } => StaleStreamError::new_err(message),
+        WaitError::Inconsistent { .. } => InconsistentStreamError::new_err(message),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_unlink(error: UnlinkError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        UnlinkError::Name(_) => PyValueError::new_err(message),
+        UnlinkError::Stale { .. } => StaleStreamError::new_err(message),
+        UnlinkError::System { source, .. } => of_system(&message, &source),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_run(error: RunError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        RunError::UnknownKind { .. } | RunError::Spec { .. } => PyValueError::new_err(message),
+        RunError::Memory(_) => PyMemoryError::new_err(message),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
