@@ -105,11 +105,7 @@ fn take_triggers(worker: &Worker, triggers: &mut [Input]) -> Result<bool, Worker
             missed += skipped;
         }
     }
-    let counters = worker.counters();
-    add(&counters.missed, missed);
-    if let Some(first) = triggers.first() {
-        counters.input_count.store(first.seen(), Ordering::Relaxed);
-    }
+    add(&worker.counters().missed, missed);
     let needed = if worker.order.any_trigger {
         1
     } else {
@@ -180,6 +176,10 @@ fn compute(
     counters.wait.record(began_ns.saturating_sub(wait_began_ns));
     counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
     add(&counters.frames, 1);
+    if let Some(first) = triggers.first() {
+        // Last: whoever sees it sees the frame published. Pairs with the Acquire of `is_drained`.
+        counters.input_count.store(first.seen(), Ordering::Release);
+    }
     Ok(())
 }
 

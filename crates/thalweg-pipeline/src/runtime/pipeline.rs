@@ -101,6 +101,8 @@ struct Built {
     counters: Counters,
 }
 
+/// A pipeline whose sources have ended and that did nothing for this long is done.
+const QUIET_NS: u64 = 1_000_000_000;
 /// Rates are taken over at least this long.
 const RATE_WINDOW_NS: u64 = 200_000_000;
 
@@ -345,31 +347,47 @@ impl Pipeline {
             return true;
         };
         let states = built.supervisor.nodes();
-        let mut sources = self.plan.nodes.iter().zip(&states);
-        let has_sources = self.plan.nodes.iter().any(|node| node.role == Role::Source);
-        let all_finished = sources
-            .all(|(node, state)| node.role != Role::Source || state.phase == Phase::Finished);
-        has_sources && all_finished && self.has_consumed_everything()
+        let mut sources = self
+            .plan
+            .nodes
+            .iter()
+            .zip(&states)
+            .filter(|(node, _)| node.role == Role::Source)
+            .peekable();
+        let has_sources = sources.peek().is_some();
+        let all_finished = sources.all(|(_, state)| state.phase == Phase::Finished);
+        has_sources
+            && all_finished
+            && (self.has_consumed_everything(built) || Self::is_quiet(built))
     }
 
-    fn has_consumed_everything(&self) -> bool {
-        let Some(built) = &self.built else {
-            return true;
-        };
+    fn has_consumed_everything(&self, built: &Built) -> bool {
         self.plan.nodes.iter().enumerate().all(|(index, node)| {
-            let Some(trigger) = node.spec.inputs.first() else {
-                return true;
-            };
-            let counters = built.counters.node(index);
-            let published = built
-                .streams
-                .get(&trigger.name)
-                .map_or(0, |stream| stream.count());
-            // Counted after the frame was published, so equality means that it went through.
-            let taken = counters.input_count.load(Ordering::Acquire);
-            let is_idle = counters.frames.load(Ordering::Acquire) > 0 || published == 0;
-            taken == published && is_idle
+            node.spec.inputs.first().is_none_or(|trigger| {
+                let stream = built.streams.get(&trigger.name);
+                let published = stream.map_or(0, |stream| stream.count());
+                // Pairs with the Release stores at the end of a frame.
+                let consumed = built
+                    .counters
+                    .node(index)
+                    .input_count
+                    .load(Ordering::Acquire);
+                consumed == published
+            })
         })
+    }
+
+    /// A frame whose partner on another trigger never comes is never consumed: after a while
+    /// without any frame at all nothing more is to be expected.
+    fn is_quiet(built: &Built) -> bool {
+        let newest_ns = (0..built.counters.node_count())
+            .map(|index| {
+                let counters = built.counters.node(index);
+                counters.last_frame_ns.load(Ordering::Relaxed)
+            })
+            .max()
+            .unwrap_or(0);
+        newest_ns != 0 && monotonic_ns().saturating_sub(newest_ns) > QUIET_NS
     }
 
     /// Waits until something happens to a worker, or for `timeout`.

@@ -104,6 +104,24 @@ impl Plan {
 }
 
 fn unsupported(config: &PipelineConfig) -> Vec<Diagnostic> {
+    let matching = unsupported_synchronization(config);
+    let writing_sinks = config
+        .sinks
+        .iter()
+        .enumerate()
+        .filter(|(_, sink)| !sink.outputs.is_empty())
+        .map(|(index, sink)| {
+            let path = format!("sinks[{index}].outputs");
+            let message = format!(
+                "sink '{}' has outputs, and no sink of this build writes streams",
+                sink.name
+            );
+            config.positions.locate(Diagnostic::new(path, message))
+        });
+    matching.into_iter().chain(writing_sinks).collect()
+}
+
+fn unsupported_synchronization(config: &PipelineConfig) -> Vec<Diagnostic> {
     config
         .kernels
         .iter()

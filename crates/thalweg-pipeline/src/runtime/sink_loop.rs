@@ -54,9 +54,6 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
         input.release();
         let counters = worker.counters();
         add(&counters.missed, missed);
-        counters
-            .input_count
-            .store(publication.count, Ordering::Relaxed);
         counters.execution.record(ended_ns - began_ns);
         counters.wait.record(began_ns - wait_began_ns);
         counters
@@ -64,6 +61,11 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
             .record(ended_ns.saturating_sub(publication.origin_ns));
         counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
         add(&counters.frames, 1);
+        // Last: whoever sees it knows that the frame was consumed. Pairs with the Acquire of
+        // `is_drained`.
+        counters
+            .input_count
+            .store(publication.count, Ordering::Release);
         worker.publish_figures(|values| sink.figures(values));
     }
 }
