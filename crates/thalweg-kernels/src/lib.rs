@@ -10,6 +10,7 @@ mod elementwise;
 mod expression;
 pub mod matrix_vector;
 pub mod node;
+pub mod numpy_random;
 mod owned_array;
 pub mod registry;
 pub mod run;
