@@ -8,7 +8,7 @@ use thalweg::pipeline::runtime::Status;
 
 /// Frames of the demonstration unless asked otherwise: some seconds on two slow cores, and long
 /// enough for the second half to be past the closing of the loop.
-pub(crate) const DEFAULT_FRAMES: u64 = 3000;
+pub(crate) const DEFAULT_FRAMES: u64 = 8000;
 /// What the loop must achieve: residual of the second half, closed against open.
 const REQUIRED_RATIO: f64 = 0.5;
 
