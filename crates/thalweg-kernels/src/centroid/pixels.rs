@@ -17,9 +17,6 @@ pub(super) trait Sums: Lanes<f64> {
     /// A register of one number.
     fn splat(self, number: f64) -> Self::Register;
 
-    /// The sums of two registers, lane by lane.
-    fn add(self, a: Self::Register, b: Self::Register) -> Self::Register;
-
     /// The sum of all lanes of each register.
     fn sums(self, registers: [Self::Register; BLOCK]) -> [f64; BLOCK];
 }
@@ -51,11 +48,6 @@ impl Sums for Portable {
     #[inline(always)]
     fn splat(self, number: f64) -> Self::Register {
         [number; 8]
-    }
-
-    #[inline(always)]
-    fn add(self, a: Self::Register, b: Self::Register) -> Self::Register {
-        std::array::from_fn(|lane| a[lane] + b[lane])
     }
 
     #[inline(always)]
@@ -113,6 +105,7 @@ mod x86 {
     use half::f16;
 
     use super::{BLOCK, Boolean, Number, Pixels, Sums, part};
+    use crate::matrix_vector::lanes::Lanes;
     use crate::matrix_vector::level::{Avx2, Avx512};
 
     impl Sums for Avx512 {
@@ -122,12 +115,6 @@ mod x86 {
             unsafe { _mm512_set1_pd(number) }
         }
 
-        #[inline(always)]
-        fn add(self, a: Self::Register, b: Self::Register) -> Self::Register {
-            // SAFETY: `self` proves the level.
-            unsafe { _mm512_add_pd(a, b) }
-        }
-
         /// Adds pairs of neighbouring lanes until one is left of each register, all at once.
         #[inline(always)]
         fn sums(self, r: [Self::Register; BLOCK]) -> [f64; BLOCK] {
@@ -135,13 +122,15 @@ mod x86 {
                 // SAFETY: `self` proves the level.
                 let even = unsafe { _mm512_unpacklo_pd(a, b) };
                 // SAFETY: likewise.
-                self.add(even, unsafe { _mm512_unpackhi_pd(a, b) })
+                Lanes::<f64>::add(self, even, unsafe { _mm512_unpackhi_pd(a, b) })
             };
             let quarters = |a, b| {
                 // SAFETY: `self` proves the level.
                 let even = unsafe { _mm512_shuffle_f64x2::<0b10_00_10_00>(a, b) };
                 // SAFETY: likewise.
-                self.add(even, unsafe { _mm512_shuffle_f64x2::<0b11_01_11_01>(a, b) })
+                Lanes::<f64>::add(self, even, unsafe {
+                    _mm512_shuffle_f64x2::<0b11_01_11_01>(a, b)
+                })
             };
             let low = quarters(pairs(r[0], r[1]), pairs(r[2], r[3]));
             let high = quarters(pairs(r[4], r[5]), pairs(r[6], r[7]));
@@ -159,12 +148,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn add(self, a: Self::Register, b: Self::Register) -> Self::Register {
-            // SAFETY: `self` proves the level.
-            unsafe { _mm256_add_pd(a, b) }
-        }
-
-        #[inline(always)]
         fn sums(self, r: [Self::Register; BLOCK]) -> [f64; BLOCK] {
             // SAFETY: `self` proves the level.
             let pairs = |a, b| unsafe { _mm256_hadd_pd(a, b) };
@@ -172,7 +155,7 @@ mod x86 {
                 // SAFETY: `self` proves the level.
                 let low = unsafe { _mm256_permute2f128_pd::<0x20>(a, b) };
                 // SAFETY: likewise.
-                self.add(low, unsafe { _mm256_permute2f128_pd::<0x31>(a, b) })
+                Lanes::<f64>::add(self, low, unsafe { _mm256_permute2f128_pd::<0x31>(a, b) })
             };
             let sums = [
                 halves(pairs(r[0], r[1]), pairs(r[2], r[3])),

@@ -116,16 +116,12 @@ impl AffineTransform {
             _ => Arithmetic::Exact(exact_rows(dtype)),
         };
         let matrix_bytes = rows.saturating_mul(columns) * dtype.size_bytes();
-        let shards = Shards::new(threads, rows, matrix_bytes);
         Ok(Self {
             level,
             dtype,
-            layout: Layout {
-                threads: shards.threads(),
-                ..Layout::dense(rows, columns)
-            },
+            layout: Layout::dense(rows, columns),
             arithmetic,
-            shards,
+            shards: Shards::new(threads, rows, matrix_bytes),
         })
     }
 }

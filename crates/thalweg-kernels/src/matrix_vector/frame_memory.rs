@@ -124,15 +124,7 @@ impl<'a> FrameMemory<'a> {
         rows: Range<usize>,
     ) {
         // SAFETY: as for this function.
-        unsafe {
-            matrix.multiply_rows(
-                level,
-                self.layout.threads,
-                self.vector(),
-                self.out(),
-                rows.clone(),
-            )
-        };
+        unsafe { matrix.multiply_rows(level, self.vector(), self.out(), rows.clone()) };
         // SAFETY: as for this function.
         unsafe { self.add_bias::<f32>(rows) };
     }

@@ -159,10 +159,10 @@ impl HalfMatrix {
         assert_eq!(vector.len(), self.columns, "one number per column");
         assert_eq!(out.len(), self.row_factors.len(), "one number per row");
         // SAFETY: both slices have the lengths asked for, and `out` is borrowed exclusively.
-        unsafe { self.multiply_rows(level, 1, vector.as_ptr(), out.as_mut_ptr(), 0..out.len()) };
+        unsafe { self.multiply_rows(level, vector.as_ptr(), out.as_mut_ptr(), 0..out.len()) };
     }
 
-    /// The rows `rows` of `out = self * vector`, on one of `threads` threads that share the rows.
+    /// The rows `rows` of `out = self * vector`.
     ///
     /// # Safety
     ///
@@ -171,7 +171,6 @@ impl HalfMatrix {
     pub(crate) unsafe fn multiply_rows(
         &self,
         level: SimdLevel,
-        threads: usize,
         vector: *const f32,
         out: *mut f32,
         rows: Range<usize>,
@@ -179,11 +178,11 @@ impl HalfMatrix {
         match self.format {
             // SAFETY: as for this function.
             HalfFormat::Float16 => unsafe {
-                self.multiply_as::<f16>(level, threads, vector, out, rows.clone());
+                self.multiply_as::<f16>(level, vector, out, rows.clone());
             },
             // SAFETY: as for this function.
             HalfFormat::Bfloat16 => unsafe {
-                self.multiply_as::<bf16>(level, threads, vector, out, rows.clone());
+                self.multiply_as::<bf16>(level, vector, out, rows.clone());
             },
         }
         for row in rows {
@@ -199,7 +198,6 @@ impl HalfMatrix {
     unsafe fn multiply_as<H: Stored<Real = f32>>(
         &self,
         level: SimdLevel,
-        threads: usize,
         vector: *const f32,
         out: *mut f32,
         rows: Range<usize>,
@@ -209,7 +207,6 @@ impl HalfMatrix {
             rows: self.row_factors.len(),
             columns: self.columns,
             stride: self.lines_per_row * LINE,
-            threads,
         };
         let first: *const H = self.lines.as_ptr().cast();
         // SAFETY: `lines` holds `rows` rows of `stride` numbers; the caller vouches for the rest.

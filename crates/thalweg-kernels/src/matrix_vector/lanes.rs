@@ -82,6 +82,9 @@ pub(crate) trait Lanes<R: Real>: Copy {
         sum: Self::Register,
     ) -> Self::Register;
 
+    /// `a + b`, lane by lane.
+    fn add(self, a: Self::Register, b: Self::Register) -> Self::Register;
+
     /// The sum of all lanes.
     fn sum(self, lanes: Self::Register) -> R;
 
@@ -166,6 +169,11 @@ macro_rules! portable_lanes {
                         a[lane] * b[lane] + sum[lane]
                     }
                 })
+            }
+
+            #[inline(always)]
+            fn add(self, a: Self::Register, b: Self::Register) -> Self::Register {
+                std::array::from_fn(|lane| a[lane] + b[lane])
             }
 
             #[inline(always)]

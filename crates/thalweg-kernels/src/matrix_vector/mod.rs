@@ -1,6 +1,6 @@
 //! Matrix-vector products: `cpu.affine_transform`, and the product itself for benchmarks.
 //!
-//! [`product`] is the walk through the matrix, written over the registers of [`lanes`] for each
+//! [`product`] is the arithmetic, written over the registers of [`lanes`] for each
 //! [`SimdLevel`]; [`half_matrix`] keeps a matrix in half precision; [`workers`] shares the rows
 //! between threads; [`read_streams`] measures the limit of it all, reading memory.
 
@@ -11,12 +11,12 @@ mod half_matrix;
 pub(crate) mod lanes;
 pub(crate) mod level;
 mod operands;
-mod prefetch;
 mod product;
 mod read_streams;
 mod shards;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod workers;
 #[cfg(target_arch = "x86_64")]
 mod x86;

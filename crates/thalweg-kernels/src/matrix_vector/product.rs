@@ -1,15 +1,13 @@
-//! The product itself: groups of rows walked side by side, one accumulator per row.
+//! The product itself: rows walked one by one or side by side, as the size of the matrix asks for.
 //!
 //! Beyond the second-level cache a matrix-vector product only reads, and how fast a core reads
-//! depends on how many rows it reads at once. Twelve rows, one register of partial sums each, come
-//! within a few percent of the best plain read of the same memory, with AVX-512 and AVX2 alike.
-//! Two things get in the way. Rows whose distance is a multiple of 4 KiB share one set of the
-//! first-level cache, which has eight ways or twelve, so such a matrix is walked six rows at a
-//! time. And at the end of a group the hardware prefetcher has to find the next rows, so the last
-//! bytes of every row ask for the first bytes of its successor.
+//! depends on how many rows it reads at once; [`super::walk`] has the measurements and the choice.
+//! Rows side by side have one register of partial sums each; a single row has four, so that no
+//! addition waits for the one before. At the end of a group the hardware prefetcher has to find
+//! the next rows, so the last bytes of every row ask for the first bytes of its successor.
 //!
-//! A row is summed in the same order whatever group it falls into: the result does not depend on
-//! how the rows are spread over threads.
+//! All rows of a matrix are summed in the same order, whatever group they fall into: the result
+//! does not depend on how the rows are spread over threads.
 
 #![expect(unsafe_code, reason = "loads from raw memory other processes own")]
 
@@ -17,16 +15,12 @@ use std::ops::Range;
 
 use super::lanes::{Stored, Widen};
 use super::level::{SimdLevel, Vectorised};
-use super::prefetch::Prefetch;
+use super::walk::{GROUP_ROWS, HALF_GROUP_ROWS, Walk};
 
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
-/// Distance of addresses that share a set of the first-level cache.
-const SET_PERIOD_BYTES: usize = 4096;
-/// Rows walked side by side.
-pub(super) const GROUP_ROWS: usize = 12;
-/// Rows walked side by side where they share sets of the first-level cache.
-const CROWDED_GROUP_ROWS: usize = 6;
+/// Sums of a row that is walked alone.
+const CHAINS: usize = 4;
 /// First choice for the rows that larger groups leave over.
 const SMALL_GROUP_ROWS: usize = 4;
 
@@ -39,18 +33,15 @@ pub(crate) struct Layout {
     pub(crate) columns: usize,
     /// Elements from the start of a row to the start of the next, at least `columns`.
     pub(crate) stride: usize,
-    /// Threads that share the rows.
-    pub(crate) threads: usize,
 }
 
 impl Layout {
-    /// Rows without gaps, for one thread.
+    /// Rows without gaps.
     pub(crate) fn dense(rows: usize, columns: usize) -> Self {
         Self {
             rows,
             columns,
             stride: columns,
-            threads: 1,
         }
     }
 }
@@ -110,7 +101,7 @@ pub(crate) struct Product<S: Stored> {
     vector: *const S::Real,
     out: *mut S::Real,
     rows: Range<usize>,
-    prefetch: Prefetch,
+    walk: Walk,
 }
 
 impl<S: Stored> Product<S> {
@@ -129,14 +120,13 @@ impl<S: Stored> Product<S> {
         out: *mut S::Real,
         rows: Range<usize>,
     ) -> Self {
-        let matrix_bytes = layout.rows * layout.stride * size_of::<S>();
         Self {
             matrix,
             layout,
             vector,
             out,
-            prefetch: Prefetch::for_sizes(matrix_bytes / layout.threads, matrix_bytes),
             rows,
+            walk: Walk::of(layout.rows, layout.stride * size_of::<S>(), size_of::<S>()),
         }
     }
 
@@ -163,13 +153,13 @@ impl<S: Stored> Product<S> {
         } = self.layout;
         let line = LINE_BYTES / size_of::<S>();
         let lines_end = columns / line * line;
-        let distance = self.prefetch.distance_bytes / size_of::<S>();
+        let distance = self.walk.prefetch.distance_bytes / size_of::<S>();
         let row_end = lines_end.saturating_sub(distance);
         let start = self.matrix.wrapping_add(row * stride);
         let mut sums = [simd.zero(); COUNT];
 
         let mut column = 0;
-        if self.prefetch.inside_rows {
+        if self.walk.prefetch.inside_rows {
             while column < row_end {
                 let ahead = start.wrapping_add(column + distance);
                 self.line::<I, COUNT>(simd, start, column, ahead, &mut sums);
@@ -187,19 +177,31 @@ impl<S: Stored> Product<S> {
             self.line::<I, COUNT>(simd, start, column, ahead, &mut sums);
             column += line;
         }
-        while column < columns {
-            let count = I::WIDTH.min(columns - column);
-            // SAFETY: `column + count <= columns`, and the vector holds `columns` numbers.
-            let vector = unsafe { simd.load_part(self.vector.wrapping_add(column), count) };
-            for (index, sum) in sums.iter_mut().enumerate() {
-                let from = start.wrapping_add(index * stride + column);
-                // SAFETY: row `row + index` exists and holds `count` elements from `column` on.
-                let matrix = unsafe { simd.widen_part(from, count) };
-                *sum = simd.multiply_add(matrix, vector, *sum);
-            }
-            column += count;
-        }
+        self.rest(simd, start, column, &mut sums);
         sums
+    }
+
+    /// All rows, one after the other.
+    #[inline(always)]
+    fn one_by_one<I: Widen<S>>(&self, simd: I) {
+        let chunk = CHAINS * I::WIDTH;
+        let chunks_end = self.layout.columns / chunk * chunk;
+        for row in self.rows.clone() {
+            let start = self.matrix.wrapping_add(row * self.layout.stride);
+            let mut sums = [[simd.zero()]; CHAINS];
+            let mut column = 0;
+            while column < chunks_end {
+                for (chain, sum) in sums.iter_mut().enumerate() {
+                    self.step(simd, start, column + chain * I::WIDTH, sum);
+                }
+                column += chunk;
+            }
+            let [[first], [second], [third], [fourth]] = sums;
+            let mut sum = [simd.add(simd.add(first, second), simd.add(third, fourth))];
+            self.rest(simd, start, column, &mut sum);
+            // SAFETY: `row < rows.end`, and `out` holds every row.
+            unsafe { self.out.wrapping_add(row).write(simd.sum(sum[0])) };
+        }
     }
 
     /// Adds one cache line of every row, from `column` on, to `sums`. `ahead` is where the line
@@ -230,12 +232,41 @@ impl<S: Stored> Product<S> {
         column: usize,
         sums: &mut [I::Register; COUNT],
     ) {
-        // SAFETY: the callers stay inside whole lines of the row; the vector has as many numbers.
+        // SAFETY: the callers stay inside the row; the vector has as many numbers.
         let vector = unsafe { simd.load(self.vector.wrapping_add(column)) };
         for (index, sum) in sums.iter_mut().enumerate() {
             let from = start.wrapping_add(index * self.layout.stride + column);
             // SAFETY: the callers' rows exist and hold a whole register from `column` on.
             let matrix = unsafe { simd.widen(from) };
+            *sum = simd.multiply_add(matrix, vector, *sum);
+        }
+    }
+
+    /// Adds what is left of every row from `first` on to `sums`.
+    #[inline(always)]
+    fn rest<I: Widen<S>, const COUNT: usize>(
+        &self,
+        simd: I,
+        start: *const S,
+        first: usize,
+        sums: &mut [I::Register; COUNT],
+    ) {
+        let columns = self.layout.columns;
+        let mut column = first;
+        while column + I::WIDTH <= columns {
+            self.step(simd, start, column, sums);
+            column += I::WIDTH;
+        }
+        let count = columns - column;
+        if count == 0 {
+            return;
+        }
+        // SAFETY: `column + count` is the end of the row, and of the vector.
+        let vector = unsafe { simd.load_part(self.vector.wrapping_add(column), count) };
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let from = start.wrapping_add(index * self.layout.stride + column);
+            // SAFETY: the callers' rows exist and end `count` elements after `column`.
+            let matrix = unsafe { simd.widen_part(from, count) };
             *sum = simd.multiply_add(matrix, vector, *sum);
         }
     }
@@ -248,19 +279,13 @@ impl<S: Stored, I: Widen<S>> Vectorised<I> for Product<S> {
     fn call(self, simd: I) {
         let mut row = self.rows.start;
         if I::SIDE_BY_SIDE {
-            row = if is_crowded(self.layout.stride * size_of::<S>()) {
-                self.groups::<I, CROWDED_GROUP_ROWS>(simd, row)
-            } else {
-                self.groups::<I, GROUP_ROWS>(simd, row)
+            row = match self.walk.rows {
+                GROUP_ROWS => self.groups::<I, GROUP_ROWS>(simd, row),
+                HALF_GROUP_ROWS => self.groups::<I, HALF_GROUP_ROWS>(simd, row),
+                _ => return self.one_by_one(simd),
             };
             row = self.groups::<I, SMALL_GROUP_ROWS>(simd, row);
         }
         self.groups::<I, 1>(simd, row);
     }
-}
-
-/// Whether a dozen rows this far apart share one or two sets of the first-level cache.
-fn is_crowded(stride_bytes: usize) -> bool {
-    let beyond = stride_bytes % SET_PERIOD_BYTES;
-    beyond.min(SET_PERIOD_BYTES - beyond) < LINE_BYTES / 4
 }

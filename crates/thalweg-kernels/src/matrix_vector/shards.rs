@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::product::GROUP_ROWS;
+use super::walk::GROUP_ROWS;
 use super::workers::Workers;
 use crate::node::NodeError;
 
@@ -34,11 +34,6 @@ impl Shards {
             rows,
             workers: None,
         }
-    }
-
-    /// Threads that really share the rows.
-    pub(super) fn threads(&self) -> usize {
-        self.threads
     }
 
     /// The rows of piece `index`: whole groups, spread evenly.

@@ -21,7 +21,7 @@ fn first_lanes(count: usize) -> u16 {
 macro_rules! x86_lanes {
     (
         $level:ty, $real:ty, $register:ty, $width:literal,
-        zero: $zero:ident, load: $load:ident, multiply_add: $multiply_add:ident,
+        zero: $zero:ident, load: $load:ident, multiply_add: $multiply_add:ident, add: $add:ident,
         load_part: |$from:ident, $count:ident| $load_part:expr,
         sum: |$lanes:ident| $sum:expr $(,)?
     ) => {
@@ -59,6 +59,12 @@ macro_rules! x86_lanes {
             }
 
             #[inline(always)]
+            fn add(self, a: Self::Register, b: Self::Register) -> Self::Register {
+                // SAFETY: `self` proves the level.
+                unsafe { $add(a, b) }
+            }
+
+            #[inline(always)]
             fn sum(self, $lanes: Self::Register) -> $real {
                 $sum
             }
@@ -88,7 +94,7 @@ macro_rules! x86_lanes {
 
 x86_lanes!(
     Avx512, f32, __m512, 16,
-    zero: _mm512_setzero_ps, load: _mm512_loadu_ps, multiply_add: _mm512_fmadd_ps,
+    zero: _mm512_setzero_ps, load: _mm512_loadu_ps, multiply_add: _mm512_fmadd_ps, add: _mm512_add_ps,
     // SAFETY: the level is proved; masked lanes are not read.
     load_part: |from, count| unsafe { _mm512_maskz_loadu_ps(first_lanes(count), from) },
     // SAFETY: the level is proved.
@@ -97,7 +103,7 @@ x86_lanes!(
 
 x86_lanes!(
     Avx512, f64, __m512d, 8,
-    zero: _mm512_setzero_pd, load: _mm512_loadu_pd, multiply_add: _mm512_fmadd_pd,
+    zero: _mm512_setzero_pd, load: _mm512_loadu_pd, multiply_add: _mm512_fmadd_pd, add: _mm512_add_pd,
     // SAFETY: the level is proved; masked lanes are not read.
     load_part: |from, count| unsafe { _mm512_maskz_loadu_pd(first_lanes(count) as u8, from) },
     // SAFETY: the level is proved.
@@ -106,7 +112,7 @@ x86_lanes!(
 
 x86_lanes!(
     Avx2, f32, __m256, 8,
-    zero: _mm256_setzero_ps, load: _mm256_loadu_ps, multiply_add: _mm256_fmadd_ps,
+    zero: _mm256_setzero_ps, load: _mm256_loadu_ps, multiply_add: _mm256_fmadd_ps, add: _mm256_add_ps,
     // SAFETY: the caller vouches for `count` numbers.
     load_part: |from, count| from_array_f32(unsafe { part(from, count) }),
     sum: |lanes| to_array_f32(lanes).into_iter().sum(),
@@ -114,7 +120,7 @@ x86_lanes!(
 
 x86_lanes!(
     Avx2, f64, __m256d, 4,
-    zero: _mm256_setzero_pd, load: _mm256_loadu_pd, multiply_add: _mm256_fmadd_pd,
+    zero: _mm256_setzero_pd, load: _mm256_loadu_pd, multiply_add: _mm256_fmadd_pd, add: _mm256_add_pd,
     // SAFETY: the caller vouches for `count` numbers.
     load_part: |from, count| from_array_f64(unsafe { part(from, count) }),
     sum: |lanes| to_array_f64(lanes).into_iter().sum(),
