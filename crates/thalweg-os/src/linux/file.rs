@@ -274,6 +274,16 @@ pub fn try_lock_exclusive(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// Takes the shared advisory lock if nobody holds the exclusive one. In place of an exclusive lock
+/// of the same open file it takes that one's place.
+pub fn try_lock_shared(file: impl AsFd) -> io::Result<bool> {
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes the name `path`.
 pub fn remove(path: &Path) -> io::Result<()> {
     Ok(unlinkat(CWD, path, AtFlags::empty())?)

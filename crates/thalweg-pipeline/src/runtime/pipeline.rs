@@ -283,6 +283,8 @@ impl Pipeline {
             }
             // The next run would remove it as well.
             built.counters.remove().ok();
+            drop(built);
+            self.options.directory.tidy().ok();
         }
         self.state = PipelineState::Stopped;
     }

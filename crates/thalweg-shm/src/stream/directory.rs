@@ -243,12 +243,19 @@ impl StreamDirectory {
             ));
         }
         if !dry_run {
-            file::remove_abandoned(&self.path)?;
-            if prefix.is_empty() {
-                spin::remove_unused_permits();
-            }
+            self.tidy()?;
         }
         Ok(purged)
+    }
+
+    /// Removes what nobody uses any more and no name leads to: segments whose creators died before
+    /// naming them, and, in the default directory, the user's file of permits to spin.
+    pub fn tidy(&self) -> io::Result<()> {
+        file::remove_abandoned(&self.path)?;
+        if *self == Self::default() {
+            spin::remove_unused_permits();
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 //! than it has CPUs. The permits of processes that died are taken from them by whoever finds none.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,51 +133,88 @@ fn is_dead(who: Who) -> bool {
             == Liveness::Dead
 }
 
+/// The permit file as this process uses it.
+struct PermitFile {
+    mapping: Mapping,
+    /// Carries the shared lock that says "in use" until this process ends.
+    descriptor: OwnedFd,
+}
+
+fn permit_file() -> Option<&'static PermitFile> {
+    static FILE: OnceLock<Option<PermitFile>> = OnceLock::new();
+    FILE.get_or_init(|| open_permits().ok()).as_ref()
+}
+
 /// The permit words; `None` when the file cannot be had, which only means that nobody spins for
 /// longer than the grace time.
 fn permits() -> Option<&'static [AtomicU64]> {
-    static MAPPING: OnceLock<Option<Mapping>> = OnceLock::new();
-    let mapping = MAPPING.get_or_init(|| map_permits().ok()).as_ref()?;
-    let words = mapping.address().as_ptr().cast::<AtomicU64>();
+    let words = permit_file()?
+        .mapping
+        .address()
+        .as_ptr()
+        .cast::<AtomicU64>();
     // SAFETY: a page-aligned mapping of FILE_BYTES bytes that is never unmapped; atomics accept
     // any bits and changes by other processes.
     Some(unsafe { std::slice::from_raw_parts(words, PERMITS) })
 }
 
-fn map_permits() -> io::Result<Mapping> {
+fn open_permits() -> io::Result<PermitFile> {
     let path = permit_path();
-    let file = match file::open(&path, Access::ReadWrite) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let fresh =
-                UnpublishedFile::new(&file::default_directory(), FILE_BYTES as u64, 0o600, None)
-                    .map_err(io::Error::other)?;
-            let name = format!("thalweg-permits.{}", process::effective_user());
-            match fresh.publish(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    file::open(&path, Access::ReadWrite)?
-                }
-                published => published?,
+    // Somebody may remove or create the file in between: look again, but not for ever.
+    for _ in 0..16 {
+        let descriptor = match file::open(&path, Access::ReadWrite) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_permits()?;
+                continue;
             }
+            opened => opened?,
+        };
+        let facts = FileFacts::of(&descriptor)?;
+        if !facts.regular || facts.size_bytes != FILE_BYTES as u64 {
+            return Err(io::Error::other("not a permit file"));
         }
-        opened => opened?,
-    };
-    let facts = FileFacts::of(&file)?;
-    if !facts.regular || facts.size_bytes != FILE_BYTES as u64 {
-        return Err(io::Error::other("not a permit file"));
+        // Whoever removes the file holds the exclusive lock: once the shared one is held, a file
+        // that still has its name keeps it.
+        let is_current = file::try_lock_shared(&descriptor)?
+            && FileFacts::of_path(&path).is_ok_and(|named| named.identity == facts.identity);
+        if is_current {
+            let mapping = Mapping::new(descriptor.as_fd(), 0, FILE_BYTES, Protection::ReadWrite)?;
+            return Ok(PermitFile {
+                mapping,
+                descriptor,
+            });
+        }
     }
-    Mapping::new(file.as_fd(), 0, FILE_BYTES, Protection::ReadWrite)
+    Err(io::Error::other("the permit file keeps changing"))
 }
 
-/// Removes the permit file if nobody holds a permit.
-pub(crate) fn remove_unused_permits() -> bool {
-    let Some(words) = permits() else {
-        return false;
+fn create_permits() -> io::Result<()> {
+    let directory = file::default_directory();
+    let fresh = UnpublishedFile::new(&directory, FILE_BYTES as u64, 0o600, None)
+        .map_err(io::Error::other)?;
+    let name = permit_path();
+    let name = name.file_name().and_then(|name| name.to_str());
+    match fresh.publish(name.unwrap_or_default()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        published => published.map(drop),
+    }
+}
+
+/// Removes the permit file if no other process uses it.
+pub(crate) fn remove_unused_permits() {
+    let Some(permits) = permit_file() else {
+        return;
     };
-    let is_used = words.iter().any(|word| {
-        let who = Who(word.load(Ordering::Relaxed));
-        who != Who::NOBODY && !is_dead(who)
-    });
-    !is_used && file::remove(&permit_path()).is_ok()
+    let is_alone = file::try_lock_exclusive(&permits.descriptor).unwrap_or(false);
+    let is_named = FileFacts::of(&permits.descriptor)
+        .and_then(|own| Ok(own.identity == FileFacts::of_path(&permit_path())?.identity))
+        .unwrap_or(false);
+    if is_alone && is_named {
+        // If it fails the file stays, as it would have anyway.
+        file::remove(&permit_path()).ok();
+    }
+    // Back to "in use"; a refusal means that somebody else is about to remove it.
+    file::try_lock_shared(&permits.descriptor).ok();
 }
 
 #[cfg(test)]
