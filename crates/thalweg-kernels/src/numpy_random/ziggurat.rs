@@ -11,7 +11,7 @@ use super::pcg64::Pcg64;
 const LAYERS: usize = 256;
 /// Where the tail begins.
 const TAIL_START: f64 = 3.654_152_885_361_009;
-const TAIL_START_INVERSE: f64 = 0.273_661_237_329_758_27;
+const TAIL_START_INVERSE: f64 = 0.273_661_237_329_758_3;
 /// Area of one layer, as NumPy's tables have it: three units in the last place below the exact one.
 const AREA: f64 = 0.004_928_673_233_974_652;
 /// Bits of a double's position in its layer.

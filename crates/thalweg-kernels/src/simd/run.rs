@@ -33,7 +33,6 @@ impl<'a> ReadRun<'a> {
     }
 
     /// The memory of `elements`.
-    #[cfg(test)]
     pub(crate) fn of_slice<T: Number>(elements: &'a [T]) -> Self {
         Self {
             first: elements.as_ptr().cast(),
@@ -112,6 +111,33 @@ impl<'a> WriteRun<'a> {
         }
     }
 
+    /// Overwrites the run with `source`, of equal length.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths differ.
+    pub(crate) fn copy_from(self, source: ReadRun<'_>) {
+        assert_eq!(source.size_bytes, self.size_bytes, "lengths of runs");
+        // SAFETY: both runs are valid for that many bytes, and may overlap.
+        unsafe { std::ptr::copy(source.first, self.first, self.size_bytes) };
+    }
+
+    /// Overwrites the run with `table` again and again, beginning at byte `start_bytes` of it.
+    ///
+    /// # Panics
+    ///
+    /// When the table is empty, or begins later than it ends.
+    pub(crate) fn repeat(self, table: ReadRun<'_>, start_bytes: usize) {
+        let mut start = start_bytes;
+        let mut done = 0;
+        while done < self.size_bytes {
+            let count = (table.size_bytes - start).min(self.size_bytes - done);
+            self.part(done, count).copy_from(table.part(start, count));
+            done += count;
+            start = 0;
+        }
+    }
+
     /// A run over raw memory.
     ///
     /// # Safety
@@ -165,4 +191,43 @@ fn check_part(start_bytes: usize, count_bytes: usize, size_bytes: usize) {
 #[inline(never)]
 fn outside(start_bytes: usize, count_bytes: usize, size_bytes: usize) -> ! {
     panic!("{count_bytes} bytes from byte {start_bytes} are outside a run of {size_bytes} bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_repeats_from_anywhere() {
+        let table = [1u16, 2, 3];
+        for start in 0..3 {
+            for count in 0..10 {
+                let mut out = [0u16; 10];
+                let mut array = ArrayMut::from_slice(&mut out, &[10]);
+                let run = WriteRun::of_array(&mut array).part(0, 2 * count);
+                run.repeat(ReadRun::of_slice(&table), 2 * start);
+                for (index, element) in out.iter().enumerate() {
+                    let expected = if index < count {
+                        table[(start + index) % 3]
+                    } else {
+                        0
+                    };
+                    assert_eq!(*element, expected, "{start} {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "4 bytes from byte 4 are outside a run of 6 bytes")]
+    fn parts_stay_inside() {
+        let _part = ReadRun::of_slice(&[1u16, 2, 3]).part(4, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "not aligned")]
+    fn elements_are_aligned() {
+        let _first: u32 = ReadRun::of_slice(&[1u16, 2, 3]).part(2, 4).first();
+        let _second: u32 = ReadRun::of_slice(&[1u16, 2, 3]).part(0, 4).first();
+    }
 }
