@@ -1,13 +1,14 @@
 //! From a configuration to what is to be made: streams with their slots, nodes with their orders.
 //! Pure: touches neither streams nor processes.
 
-use thalweg_kernels::{NodeSpec, Parameters};
+use thalweg_kernels::initial::Initial;
+use thalweg_kernels::{NodeSpec, SpecProblem};
 use thalweg_shm::{DType, StreamOptions};
 
 use super::message::Role;
 use crate::config::{
-    Diagnostic, NodeConfig, PipelineConfig, StreamMode, SynchronizationMode, TriggerPolicy,
-    node_spec,
+    Diagnostic, NodeConfig, PipelineConfig, StreamConfig, StreamMode, SynchronizationMode,
+    TriggerPolicy, node_spec,
 };
 
 /// Everything a run is made of.
@@ -31,7 +32,7 @@ pub struct StreamPlan {
     /// What to do about an existing one.
     pub mode: StreamMode,
     /// What it holds at first.
-    pub initial: Option<Parameters>,
+    pub initial: Option<Initial>,
 }
 
 /// One process to be started.
@@ -79,28 +80,48 @@ impl Plan {
                 }
             }
         }
+        let mut streams = Vec::new();
+        for (index, stream) in config.streams.iter().enumerate() {
+            match plan_stream(config, stream) {
+                Ok(stream) => streams.push(stream),
+                Err(found) => problems.extend(found.into_iter().map(|problem| {
+                    let path = format!("shared_memory[{index}].{}", problem.path);
+                    let mut diagnostic = Diagnostic::new(path, problem.message);
+                    diagnostic.hint = problem.hint;
+                    config.positions.locate(diagnostic)
+                })),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let streams = config
-            .streams
-            .iter()
-            .map(|stream| StreamPlan {
-                name: stream.name.clone(),
-                resource_name: config.resource_name(&stream.name),
-                options: StreamOptions {
-                    slots: stream.slots.unwrap_or_else(|| {
-                        default_slots(config, &stream.name, stream.dtype, &stream.shape)
-                    }),
-                    ends_with_creator: true,
-                    ..StreamOptions::new(stream.dtype, &stream.shape)
-                },
-                mode: stream.mode,
-                initial: stream.initial.clone(),
-            })
-            .collect();
         Ok(Self { streams, nodes })
     }
+}
+
+fn plan_stream(
+    config: &PipelineConfig,
+    stream: &StreamConfig,
+) -> Result<StreamPlan, Vec<SpecProblem>> {
+    let initial = stream
+        .initial
+        .as_ref()
+        .map(|initial| Initial::new(initial, stream.dtype, &stream.shape, &config.base_path))
+        .transpose()?;
+    let slots = stream
+        .slots
+        .unwrap_or_else(|| default_slots(config, &stream.name, stream.dtype, &stream.shape));
+    Ok(StreamPlan {
+        name: stream.name.clone(),
+        resource_name: config.resource_name(&stream.name),
+        options: StreamOptions {
+            slots,
+            ends_with_creator: true,
+            ..StreamOptions::new(stream.dtype, &stream.shape)
+        },
+        mode: stream.mode,
+        initial,
+    })
 }
 
 fn unsupported(config: &PipelineConfig) -> Vec<Diagnostic> {

@@ -4,15 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-mod initial {
-    pub(super) fn fill(
-        _: &thalweg_kernels::Parameters,
-        a: &mut thalweg_shm::ArrayMut<'_>,
-    ) -> Result<(), Vec<thalweg_kernels::SpecProblem>> {
-        a.clear();
-        Ok(())
-    }
-}
+use thalweg_kernels::NodeError;
+use thalweg_kernels::initial::Initial;
 use thalweg_os::process::Liveness;
 use thalweg_shm::stream::directory::describe_layout;
 use thalweg_shm::stream::error::{CreateError, OpenError, UnlinkError, WriteError};
@@ -55,12 +48,12 @@ pub enum StreamsError {
         pid: u32,
     },
     /// The initial contents could not be made.
-    #[error("cannot fill stream {name:?}: {message}")]
+    #[error("cannot fill stream {name:?}: {source}")]
     Initial {
         /// The stream.
         name: String,
         /// Why not.
-        message: String,
+        source: NodeError,
     },
     /// The initial contents could not be written.
     #[error(transparent)]
@@ -204,21 +197,14 @@ fn refuse_live_run(stream: &Stream) -> Result<(), StreamsError> {
     Ok(())
 }
 
-fn fill(
-    name: &str,
-    stream: &Stream,
-    initial: &thalweg_kernels::Parameters,
-) -> Result<(), StreamsError> {
+fn fill(name: &str, stream: &Stream, initial: &Initial) -> Result<(), StreamsError> {
     let mut loan = stream.loan(Patience::ENDLESS)?;
-    let mut array = loan.array()?;
-    initial::fill(initial, &mut array).map_err(|problems| StreamsError::Initial {
-        name: name.to_owned(),
-        message: problems
-            .into_iter()
-            .map(|problem| format!("{}: {}", problem.path, problem.message))
-            .collect::<Vec<_>>()
-            .join("; "),
-    })?;
+    initial
+        .fill(&mut loan.array()?)
+        .map_err(|source| StreamsError::Initial {
+            name: name.to_owned(),
+            source,
+        })?;
     loan.publish(PublishOptions::default())?;
     Ok(())
 }
