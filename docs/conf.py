@@ -8,6 +8,24 @@ release = importlib.metadata.version(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+default_role = "code"  # docstrings quote code as Markdown does
 myst_heading_anchors = 3  # lets pages link to each other's headings
 autodoc_member_order = "bysource"
 html_theme = "alabaster"
+
+
+def fences_to_directives(app, what, name, object_, options, lines):
+    """Turn the fenced code blocks of a docstring into what Sphinx understands."""
+    inside = False
+    for index, line in enumerate(lines):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+            lines[index] = line.replace("```python", ".. code-block:: python\n") if inside else ""
+        elif inside:
+            lines[index] = "    " + line
+    lines[:] = "\n".join(lines).split("\n")
+
+
+def setup(app):
+    # Before napoleon, which reads the sections of a docstring.
+    app.connect("autodoc-process-docstring", fences_to_directives, priority=400)
