@@ -27,7 +27,7 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     type Real: Real;
 
     /// Computes `product` with the instructions of `level`.
-    fn multiply(level: SimdLevel, product: Product<Self>);
+    fn multiply(level: SimdLevel, product: Product<'_, Self>);
 }
 
 macro_rules! stored {
@@ -36,7 +36,7 @@ macro_rules! stored {
             impl Stored for $stored {
                 type Real = $real;
 
-                fn multiply(level: SimdLevel, product: Product<Self>) {
+                fn multiply(level: SimdLevel, product: Product<'_, Self>) {
                     dispatch(level, product);
                 }
             }

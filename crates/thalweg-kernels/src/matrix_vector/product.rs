@@ -11,6 +11,7 @@
 
 #![expect(unsafe_code, reason = "loads from raw memory other processes own")]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::lanes::{Stored, Widen};
@@ -83,33 +84,57 @@ pub(super) fn multiply<S: Stored>(
     vector: &[S::Real],
     out: &mut [S::Real],
 ) {
-    let rows = out.len();
-    assert_eq!(vector.len(), columns, "one number per column");
-    assert_eq!(Some(matrix.len()), rows.checked_mul(columns), "matrix size");
-    let layout = Layout::dense(rows, columns);
-    let (matrix, vector, out) = (matrix.as_ptr(), vector.as_ptr(), out.as_mut_ptr());
-    // SAFETY: the slices have the lengths asked for, and `out` is borrowed exclusively.
-    let product = unsafe { Product::new(matrix, layout, vector, out, 0..rows) };
-    S::multiply(level, product);
+    S::multiply(level, Product::of_slices(matrix, columns, vector, out));
+}
+
+/// As [`multiply`], walking as told.
+#[cfg(test)]
+pub(super) fn multiply_walking<S: Stored>(
+    level: SimdLevel,
+    walk: Walk,
+    matrix: &[S],
+    columns: usize,
+    vector: &[S::Real],
+    out: &mut [S::Real],
+) {
+    let product = Product::of_slices(matrix, columns, vector, out);
+    S::multiply(level, Product { walk, ..product });
 }
 
 /// Some rows of `out = matrix * vector`.
 #[derive(Debug)]
-pub(crate) struct Product<S: Stored> {
+pub(crate) struct Product<'a, S: Stored> {
     matrix: *const S,
     layout: Layout,
     vector: *const S::Real,
     out: *mut S::Real,
     rows: Range<usize>,
     walk: Walk,
+    memory: PhantomData<&'a mut [S::Real]>,
 }
 
-impl<S: Stored> Product<S> {
+impl<'a, S: Stored> Product<'a, S> {
+    /// All rows of the product of a matrix with rows of `columns` elements.
+    fn of_slices(
+        matrix: &'a [S],
+        columns: usize,
+        vector: &'a [S::Real],
+        out: &'a mut [S::Real],
+    ) -> Self {
+        let rows = out.len();
+        assert_eq!(vector.len(), columns, "one number per column");
+        assert_eq!(Some(matrix.len()), rows.checked_mul(columns), "matrix size");
+        let layout = Layout::dense(rows, columns);
+        let (matrix, vector, out) = (matrix.as_ptr(), vector.as_ptr(), out.as_mut_ptr());
+        // SAFETY: the slices have the lengths asked for, and `out` is borrowed exclusively.
+        unsafe { Self::new(matrix, layout, vector, out, 0..rows) }
+    }
+
     /// The rows `rows` of the product.
     ///
     /// # Safety
     ///
-    /// As long as the product exists: `matrix` is readable as `layout` says, `vector` for
+    /// During `'a`: `matrix` is readable as `layout` says, `vector` for
     /// `layout.columns` numbers, `out` writable for `layout.rows` numbers, of which nobody else
     /// touches those in `rows`; all are aligned for their type and nobody writes what is read.
     /// `rows` ends at `layout.rows` or before.
@@ -126,6 +151,7 @@ impl<S: Stored> Product<S> {
             vector,
             out,
             rows,
+            memory: PhantomData,
             walk: Walk::of(layout.rows, layout.stride * size_of::<S>(), size_of::<S>()),
         }
     }
@@ -272,7 +298,7 @@ impl<S: Stored> Product<S> {
     }
 }
 
-impl<S: Stored, I: Widen<S>> Vectorised<I> for Product<S> {
+impl<S: Stored, I: Widen<S>> Vectorised<I> for Product<'_, S> {
     type Output = ();
 
     #[inline(always)]

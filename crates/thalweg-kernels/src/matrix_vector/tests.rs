@@ -16,7 +16,8 @@ use super::affine_transform::{AFFINE_TRANSFORM, AffineTransform};
 use super::half_matrix::{HalfFormat, HalfMatrix};
 use super::lanes::Stored;
 use super::level::SimdLevel;
-use super::product::multiply;
+use super::product::{multiply, multiply_walking};
+use super::walk::Walk;
 use crate::node::{FrameInputs, Kernel, NodeSpec};
 use crate::registry::{NodeBuilder, NodeRole, Registry};
 use crate::testing::{SpecBuilder, spec};
@@ -72,8 +73,9 @@ fn exact_row<'a>(
         })
 }
 
-/// Every level's product of `matrix` (as `S`) with `vector` stays within the rounding error of
-/// summation: `columns` units in the last place `unit` of the sum of magnitudes.
+/// Every product of `matrix` (as `S`) with `vector`, on every level and every walk, stays within the
+/// rounding error of summation: `columns` units in the last place `unit` of the sum of magnitudes.
+/// What is asked for in advance does not change a bit, nor how many rows are walked side by side.
 fn check_levels<S: Stored>(
     problem: &Problem,
     store: impl Fn(f32) -> S,
@@ -85,15 +87,25 @@ fn check_levels<S: Stored>(
     let matrix: Vec<S> = problem.matrix.iter().map(|&entry| store(entry)).collect();
     let vector: Vec<S::Real> = problem.vector.iter().map(|&entry| real(entry)).collect();
     for level in SimdLevel::available() {
-        let mut out = vec![S::Real::default(); problem.bias.len()];
-        multiply(level, &matrix, problem.columns, &vector, &mut out);
-        for (row, &found) in matrix.chunks(problem.columns).zip(&out) {
-            let row = row.iter().map(|&entry| value(entry));
-            let (sum, magnitude) = exact_row(row, vector.iter().map(|&entry| wide(entry)));
-            let bound =
-                (problem.columns + 1) as f64 * unit * magnitude + f64::from(f32::MIN_POSITIVE);
-            let error = (wide(found) - sum).abs();
-            prop_assert!(error <= bound, "{level}: {error} above {bound}");
+        let mut side_by_side = None;
+        let mut one_by_one = None;
+        for walk in Walk::all() {
+            let mut out = vec![S::Real::default(); problem.bias.len()];
+            multiply_walking(level, walk, &matrix, problem.columns, &vector, &mut out);
+            let out: Vec<f64> = out.into_iter().map(&wide).collect();
+            for (row, found) in matrix.chunks(problem.columns).zip(&out) {
+                let row = row.iter().map(|&entry| value(entry));
+                let (sum, magnitude) = exact_row(row, vector.iter().map(|&entry| wide(entry)));
+                let bound =
+                    (problem.columns + 1) as f64 * unit * magnitude + f64::from(f32::MIN_POSITIVE);
+                let error = (found - sum).abs();
+                prop_assert!(error <= bound, "{level} {walk:?}: {error} above {bound}");
+            }
+            let same = match walk.rows {
+                1 => one_by_one.get_or_insert_with(|| out.clone()),
+                _ => side_by_side.get_or_insert_with(|| out.clone()),
+            };
+            prop_assert_eq!(same, &out, "{} {:?}", level, walk);
         }
     }
     Ok(())
@@ -258,34 +270,33 @@ fn rows_that_share_cache_sets_are_not_mixed_up() {
 
 #[test]
 fn threads_do_not_change_a_single_bit() {
-    let (rows, columns) = (251, 777);
-    let (matrix, vector, bias) = (
-        wave(rows * columns, 0.3),
-        wave(columns, 0.7),
-        wave(rows, 1.1),
-    );
-    for storage in ["source", "float16"] {
-        let transformed = |threads: usize| {
-            let specification = affine(DType::Float32, rows, columns)
-                .parameter("blas_threads", json!(threads))
-                .parameter("matrix_storage", json!(storage))
-                .build();
-            let mut kernel = built(&specification);
-            if let Some(mut preparer) = kernel.preparer(0) {
-                let prepared = preparer
-                    .prepare(ArrayRef::from_slice(&matrix, &[rows, columns]))
-                    .unwrap();
-                kernel.install(0, prepared);
+    // One in the second-level cache, one beyond: they are walked differently.
+    for (rows, columns, frames) in [(251, 777, 50), (1201, 1501, 5)] {
+        let matrix = wave(rows * columns, 0.3);
+        let (vector, bias) = (wave(columns, 0.7), wave(rows, 1.1));
+        for storage in ["source", "float16"] {
+            let transformed = |threads: usize| {
+                let specification = affine(DType::Float32, rows, columns)
+                    .parameter("blas_threads", json!(threads))
+                    .parameter("matrix_storage", json!(storage))
+                    .build();
+                let mut kernel = built(&specification);
+                if let Some(mut preparer) = kernel.preparer(0) {
+                    let prepared = preparer
+                        .prepare(ArrayRef::from_slice(&matrix, &[rows, columns]))
+                        .unwrap();
+                    kernel.install(0, prepared);
+                }
+                let first = transform(kernel.as_mut(), &matrix, &vector, &bias);
+                for _ in 0..frames {
+                    assert_eq!(transform(kernel.as_mut(), &matrix, &vector, &bias), first);
+                }
+                first
+            };
+            let alone = transformed(1);
+            for threads in [2, 3, 5, 100] {
+                assert_eq!(transformed(threads), alone, "{storage}, {threads} threads");
             }
-            let first = transform(kernel.as_mut(), &matrix, &vector, &bias);
-            for _ in 0..50 {
-                assert_eq!(transform(kernel.as_mut(), &matrix, &vector, &bias), first);
-            }
-            first
-        };
-        let alone = transformed(1);
-        for threads in [2, 3, 5, 100] {
-            assert_eq!(transformed(threads), alone, "{storage}, {threads} threads");
         }
     }
 }

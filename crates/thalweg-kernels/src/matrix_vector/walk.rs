@@ -41,6 +41,20 @@ pub(super) struct Walk {
 }
 
 impl Walk {
+    /// Every way there is.
+    #[cfg(test)]
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let prefetches = [
+            Prefetch::NONE,
+            Prefetch::NEXT_ROWS,
+            Prefetch::NEAR,
+            Prefetch::FAR,
+        ];
+        [1, HALF_GROUP_ROWS, GROUP_ROWS]
+            .into_iter()
+            .flat_map(move |rows| prefetches.map(|prefetch| Self { rows, prefetch }))
+    }
+
     /// The way through a matrix of `rows` rows that start `stride_bytes` apart, for one that is
     /// used over and over. Depends on the whole matrix even if a thread only walks some of its
     /// rows: so the result does not depend on the number of threads.
