@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg import _native
+from thalweg import _json, _native
 
 __all__ = ["kinds", "run"]
 
-_DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
-    "float16 float32 float64 complex64 complex128".split()
-)
+_DTYPES = {"bool", "float16", "float32", "float64", "complex64", "complex128"} | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 
 
 def kinds() -> list[str]:
@@ -72,7 +70,7 @@ def run(
             (alias, _plain(f"auxiliary[{alias!r}]", array))
             for alias, array in (auxiliary or {}).items()
         ],
-        json.dumps(dict(parameters or {}), allow_nan=False, default=_json_of),
+        _json.dumps(dict(parameters or {})),
         operation,
     )
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
@@ -86,9 +84,3 @@ def _plain(argument: str, value: Any) -> NDArray[Any]:
     if array.dtype.name not in _DTYPES:
         raise TypeError(f"{argument} has dtype {array.dtype}, which streams do not carry")
     return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "A"))
-
-
-def _json_of(value: Any) -> Any:
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    raise TypeError(f"parameters must be numbers, texts, lists and mappings, got {value!r}")

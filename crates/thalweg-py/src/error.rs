@@ -7,11 +7,13 @@ use std::io;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyFileExistsError, PyFileNotFoundError, PyKeyboardInterrupt, PyMemoryError, PyOSError,
-    PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError,
+    PyException, PyFileExistsError, PyFileNotFoundError, PyKeyboardInterrupt, PyMemoryError,
+    PyOSError, PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError,
 };
 use pyo3::prelude::*;
 use thalweg::kernels::run::RunError;
+use thalweg::pipeline::config::Diagnostics;
+use thalweg::pipeline::runtime::{PipelineError, StreamsError};
 use thalweg::shm::stream::error::{
     BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError, WriteError,
 };
@@ -27,6 +29,30 @@ create_exception!(
     StaleStreamError,
     PyRuntimeError,
     "The handle belongs to a stream that was unlinked, ended, or replaced by a newer one."
+);
+create_exception!(
+    thalweg.errors,
+    ShmPipelineError,
+    PyException,
+    "What goes wrong with pipelines."
+);
+create_exception!(
+    thalweg.errors,
+    ConfigValidationError,
+    ShmPipelineError,
+    "A configuration has problems; the message lists all of them, each with its place."
+);
+create_exception!(
+    thalweg.errors,
+    StateTransitionError,
+    ShmPipelineError,
+    "A pipeline is in a state in which the call is not possible."
+);
+create_exception!(
+    thalweg.errors,
+    WorkerProcessError,
+    ShmPipelineError,
+    "A worker process failed, or did not become ready in time."
 );
 
 /// `text` as Python writes a string.
@@ -158,5 +184,36 @@ pub(crate) fn of_run(error: RunError) -> PyErr {
         RunError::UnknownKind { .. } | RunError::Spec { .. } => PyValueError::new_err(message),
         RunError::Memory(_) => PyMemoryError::new_err(message),
         _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_diagnostics(problems: &Diagnostics) -> PyErr {
+    ConfigValidationError::new_err(problems.to_string())
+}
+
+pub(crate) fn of_pipeline(error: PipelineError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        PipelineError::Config(_) => ConfigValidationError::new_err(message),
+        PipelineError::Streams(error) => of_streams(error),
+        PipelineError::State { .. } => StateTransitionError::new_err(message),
+        PipelineError::Worker(_) | PipelineError::StartTimeout { .. } => {
+            WorkerProcessError::new_err(message)
+        }
+        _ => ShmPipelineError::new_err(message),
+    }
+}
+
+fn of_streams(error: StreamsError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        StreamsError::Create(error) => of_create(error),
+        StreamsError::Open(error) => of_open(error),
+        StreamsError::Unlink(error) => of_unlink(error),
+        StreamsError::Write(error) => of_write(error),
+        StreamsError::Incompatible { .. } | StreamsError::Initial { .. } => {
+            ConfigValidationError::new_err(message)
+        }
+        _ => ShmPipelineError::new_err(message),
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod interrupt;
 mod kernels;
 mod numpy;
+mod pipeline;
 mod stream;
 mod time;
 
@@ -32,9 +33,14 @@ mod native {
     #[pymodule_export]
     use crate::directory::{create, list_streams, open, purge, unlink};
     #[pymodule_export]
-    use crate::error::{InconsistentStreamError, StaleStreamError};
+    use crate::error::{
+        ConfigValidationError, InconsistentStreamError, ShmPipelineError, StaleStreamError,
+        StateTransitionError, WorkerProcessError,
+    };
     #[pymodule_export]
     use crate::kernels::{kernel_kinds, run_kernel};
+    #[pymodule_export]
+    use crate::pipeline::{ConfigHandle, PipelineHandle};
     #[pymodule_export]
     use crate::stream::StreamHandle;
 }
