@@ -12,11 +12,15 @@ pub mod initial;
 pub mod matrix_vector;
 pub mod node;
 mod npy;
+mod null_sink;
 pub mod numpy_random;
 mod owned_array;
+pub mod pacing;
 pub mod registry;
+mod replay;
 pub mod run;
 mod simd;
+mod synthetic;
 #[cfg(test)]
 mod testing;
 

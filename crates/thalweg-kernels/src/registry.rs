@@ -10,6 +10,9 @@ use crate::elementwise;
 use crate::expression;
 use crate::matrix_vector;
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
+use crate::null_sink;
+use crate::replay;
+use crate::synthetic;
 
 /// Builds a kernel from its specification, or tells everything that is wrong with it.
 pub type BuildKernel = fn(&NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>>;
@@ -128,6 +131,9 @@ const BUILTIN: &[&[Definition]] = &[
     centroid::DEFINITIONS,
     elementwise::DEFINITIONS,
     expression::DEFINITIONS,
+    null_sink::DEFINITIONS,
+    replay::DEFINITIONS,
+    synthetic::DEFINITIONS,
     matrix_vector::DEFINITIONS,
 ];
 

@@ -1,13 +1,17 @@
 //! What the crate's unit tests share: specifications and contexts without a pipeline.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
-use thalweg_shm::{ArrayRef, DType};
+use thalweg_shm::{ArrayMut, ArrayRef, DType};
 
-use crate::node::{Auxiliary, FrameInputs, Kernel, NodeError, NodeSpec, Parameters, StreamSpec};
+use crate::node::{
+    Auxiliary, AuxiliaryFrame, FrameInputs, Kernel, NodeError, NodeSpec, Parameters, Produced,
+    Source, SourceContext, SpecProblem, StreamSpec,
+};
 use crate::owned_array::OwnedArray;
-use crate::registry::ArraySpec;
+use crate::registry::{ArraySpec, NodeBuilder, NodeRole, Registry};
 
 /// Builds a [`NodeSpec`] step by step.
 pub(crate) struct SpecBuilder {
@@ -88,4 +92,76 @@ pub(crate) fn compute(
     };
     kernel.compute(&frame, &mut views)?;
     Ok(results)
+}
+
+/// A clock that a sleep moves on at once.
+pub(crate) struct TestContext {
+    pub(crate) now_ns: u64,
+    pub(crate) stop: bool,
+}
+
+impl TestContext {
+    pub(crate) fn at(now_ns: u64) -> Self {
+        Self {
+            now_ns,
+            stop: false,
+        }
+    }
+}
+
+impl SourceContext for TestContext {
+    fn stop_requested(&self) -> bool {
+        self.stop
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn sleep_until(&mut self, deadline_ns: u64) -> bool {
+        self.now_ns = self.now_ns.max(deadline_ns);
+        self.stop
+    }
+
+    fn read_auxiliary(
+        &mut self,
+        _index: usize,
+        _out: &mut ArrayMut<'_>,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        Ok(None)
+    }
+
+    fn wait_auxiliary(
+        &mut self,
+        _index: usize,
+        _frame_id: u64,
+        _timeout: Duration,
+        _out: &mut ArrayMut<'_>,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        Ok(None)
+    }
+}
+
+/// Builds the source of `spec` from the built-in registry.
+pub(crate) fn source(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
+    match Registry::builtin()
+        .get(NodeRole::Source, &spec.kind)
+        .unwrap()
+        .builder
+    {
+        NodeBuilder::Source(build) => build(spec),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Has `source` produce its next frame.
+pub(crate) fn produce(
+    source: &mut dyn Source,
+    context: &mut TestContext,
+    dtype: DType,
+    shape: &[usize],
+) -> Result<(Produced, OwnedArray), NodeError> {
+    let mut frame = OwnedArray::zeros(dtype, shape).unwrap();
+    let produced = source.produce(context, &mut [frame.as_array_mut()])?;
+    Ok((produced, frame))
 }
