@@ -9,6 +9,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// Number of this process in its line of forks: changes in every forked child, however it was
 /// forked, and stays the same for the life of a process.
+#[inline]
 pub fn generation() -> u64 {
     static WITNESS: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(1);

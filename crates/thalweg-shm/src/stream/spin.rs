@@ -29,14 +29,13 @@ pub(crate) fn permit_path() -> PathBuf {
 }
 
 /// True when this process may run on more than one CPU. Looked up anew from time to time.
-pub(crate) fn another_cpu_is_allowed() -> bool {
-    allowed_cpus() > 1
+pub(crate) fn another_cpu_is_allowed(now_ns: u64) -> bool {
+    allowed_cpus(now_ns) > 1
 }
 
-fn allowed_cpus() -> usize {
+fn allowed_cpus(now_ns: u64) -> usize {
     static CPUS: AtomicU64 = AtomicU64::new(0);
     static LOOKED_UP_NS: AtomicU64 = AtomicU64::new(0);
-    let now_ns = monotonic_ns();
     let known = CPUS.load(Ordering::Relaxed);
     if known != 0 && now_ns.saturating_sub(LOOKED_UP_NS.load(Ordering::Relaxed)) < REAP_INTERVAL_NS
     {
@@ -59,7 +58,7 @@ impl SpinPermit {
     /// A permit, if one is free.
     pub(crate) fn take() -> Option<Self> {
         let words = permits()?;
-        let limit = (allowed_cpus() - 1).min(PERMITS);
+        let limit = (allowed_cpus(monotonic_ns()) - 1).min(PERMITS);
         let holder = this_process()?.0;
         let take = |word: &AtomicU64, from: u64| {
             word.compare_exchange(from, holder, Ordering::Acquire, Ordering::Relaxed)
@@ -224,7 +223,11 @@ mod tests {
     #[test]
     fn permits_stay_below_the_cpus() {
         let taken: Vec<SpinPermit> = std::iter::from_fn(SpinPermit::take).collect();
-        assert!(taken.len() < allowed_cpus(), "{} permits", taken.len());
+        assert!(
+            taken.len() < allowed_cpus(monotonic_ns()),
+            "{} permits",
+            taken.len()
+        );
         drop(taken);
     }
 }

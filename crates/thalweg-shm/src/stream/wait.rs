@@ -65,6 +65,14 @@ impl Cadence {
     }
 }
 
+/// What spinning came to.
+enum Spun {
+    /// A newer frame, seen at about this monotonic time.
+    New { count: u64, seen_ns: u64 },
+    /// It does not pay any longer.
+    Nothing,
+}
+
 /// Sleeps until one of `waiters` has a count above the one given beside it; returns its index.
 ///
 /// One system call watches all heads. Kernels without that call get short sleeps instead, from
@@ -137,12 +145,17 @@ impl Waiter<'_> {
             return Ok(count);
         }
         let began_ns = monotonic_ns();
-        let count = match self.spin(after, began_ns)? {
-            Some(count) => count,
-            None => self.park(after)?,
-        };
-        self.cadence.learn(monotonic_ns().saturating_sub(began_ns));
-        Ok(count)
+        match self.spin(after, began_ns)? {
+            Spun::New { count, seen_ns } => {
+                self.cadence.learn(seen_ns.saturating_sub(began_ns));
+                Ok(count)
+            }
+            Spun::Nothing => {
+                let count = self.park(after)?;
+                self.cadence.learn(monotonic_ns().saturating_sub(began_ns));
+                Ok(count)
+            }
+        }
     }
 
     /// The newest count if it is above `after`; an error if it never will be.
@@ -170,30 +183,38 @@ impl Waiter<'_> {
         }
     }
 
-    fn spin(&self, after: u64, began_ns: u64) -> Result<Option<u64>, WaitError> {
+    fn spin(&self, after: u64, began_ns: u64) -> Result<Spun, WaitError> {
         let budget_ns = match self.policy {
-            WaitPolicy::Park => return Ok(None),
+            WaitPolicy::Park => return Ok(Spun::Nothing),
             WaitPolicy::Spin => u64::MAX,
-            WaitPolicy::Adaptive if !spin::another_cpu_is_allowed() => return Ok(None),
+            WaitPolicy::Adaptive if !spin::another_cpu_is_allowed(began_ns) => {
+                return Ok(Spun::Nothing);
+            }
             WaitPolicy::Adaptive => self.cadence.spin_budget_ns(),
         };
         let head = &self.attachment.words().control.head.head;
         let mut permit: Option<SpinPermit> = None;
         let mut seen = head.load(Ordering::Acquire);
         let mut next_interrupt_ns = began_ns + SLICE_NS;
+        let mut now_ns = began_ns;
         loop {
             // The head is the only line that changes once per frame: poll that alone.
             for _ in 0..32 {
-                let now = head.load(Ordering::Acquire);
-                if now != seen || Head(now).count() > after {
-                    seen = now;
+                let current = head.load(Ordering::Acquire);
+                if current != seen || Head(current).count() > after {
+                    seen = current;
                     if let Some(count) = self.look(after)? {
-                        return Ok(Some(count));
+                        // The clock was read a few polls ago: near enough to learn from, and
+                        // another reading would delay the caller by half a hand-off.
+                        return Ok(Spun::New {
+                            count,
+                            seen_ns: now_ns,
+                        });
                     }
                 }
                 std::hint::spin_loop();
             }
-            let now_ns = monotonic_ns();
+            now_ns = monotonic_ns();
             let spun_ns = now_ns.saturating_sub(began_ns);
             self.check_deadline(after, now_ns)?;
             if self.policy == WaitPolicy::Spin {
@@ -204,12 +225,12 @@ impl Waiter<'_> {
                 continue;
             }
             if spun_ns >= budget_ns {
-                return Ok(None);
+                return Ok(Spun::Nothing);
             }
             if spun_ns > GRACE_NS && permit.is_none() {
                 match SpinPermit::take() {
                     Some(taken) => permit = Some(taken),
-                    None => return Ok(None),
+                    None => return Ok(Spun::Nothing),
                 }
             }
         }
