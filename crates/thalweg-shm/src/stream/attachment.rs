@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use thalweg_os::file::{self, Access, FileFacts, FileIdentity};
@@ -46,15 +46,15 @@ pub(crate) struct Attachment {
     control: Mapping,
     /// The whole segment, read-only: no exported view can damage a stream.
     whole: Mapping,
-    /// The whole segment again, for writing frames; made by the first write.
+    /// The whole segment again, for writing frames; made by whoever first takes the lock.
     writable: OnceLock<Mapping>,
     /// `fork generation << 32 | attachment id`; 0 until registered.
     registration: AtomicU64,
     pub(crate) local_lock: LocalLock,
     /// Copy of the head, current while `last_holder` names this process. Used under the lock.
     pub(crate) cached_head: AtomicU64,
-    /// True while a frame is being written. Used under the lock.
-    pub(crate) writing: AtomicBool,
+    /// Fork generation in which a frame is being written, or 0. Used under the lock.
+    pub(crate) writing_since: AtomicU64,
     pub(crate) pins: Mutex<Vec<LocalPin>>,
 }
 
@@ -160,7 +160,7 @@ impl Attachment {
             registration: AtomicU64::new(0),
             local_lock: LocalLock::default(),
             cached_head: AtomicU64::new(0),
-            writing: AtomicBool::new(false),
+            writing_since: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),
         });
         attachments.retain(|_, weak| weak.strong_count() > 0);
@@ -362,6 +362,10 @@ impl Attachment {
 
     /// Takes the lock from the dead holder in `word`, repairs, and gives it back.
     fn take_over(&self, word: LockWord, own: AttachmentId) {
+        if self.writer_words().is_err() {
+            // Could not be repaired: it stays a dead holder's lock for others.
+            return;
+        }
         let taken = self.words().control.writer.lock.compare_exchange(
             word.0,
             LockWord::held(own, true).0,
@@ -378,7 +382,7 @@ impl Attachment {
     /// Removes what a dead lock holder left. The caller holds the lock as `own`.
     pub(crate) fn repair(&self, own: AttachmentId) {
         let Ok(words) = self.writer_words() else {
-            // Not mappable for writing: the lock stays marked as a dead holder's for others.
+            // It was mapped before the lock was taken, and mappings live as long as self.
             return;
         };
         words.repair(words.head(), self.header.has(flags::STRICT));

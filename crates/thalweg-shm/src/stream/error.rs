@@ -184,6 +184,14 @@ pub enum WriteError {
         /// The stream.
         name: String,
     },
+    /// The frame was begun before a fork.
+    #[error(
+        "a frame of stream {name:?} belongs to the parent process, which began it: write another"
+    )]
+    Inherited {
+        /// The stream.
+        name: String,
+    },
     /// See [`Corrupt`].
     #[error("stream {name:?}: {source}")]
     Corrupt {

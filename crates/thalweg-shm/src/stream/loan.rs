@@ -34,8 +34,19 @@ impl Loan {
         })
     }
 
+    /// An error in a forked child, where the slot is still the parent's.
+    fn check_own(&self) -> Result<(), WriteError> {
+        if self.lock.is_inherited() {
+            return Err(WriteError::Inherited {
+                name: self.lock.attachment().name(),
+            });
+        }
+        Ok(())
+    }
+
     /// Copies the newest frame into the slot, for changes in place. Zeros before the first frame.
     pub fn copy_last(&mut self) -> Result<(), WriteError> {
+        self.check_own()?;
         let attachment = self.lock.attachment();
         let target = attachment.claimed_payload(self.slot())?;
         let bytes = attachment.header.geometry.payload_bytes;
@@ -56,6 +67,7 @@ impl Loan {
 
     /// The slot's memory, with undefined contents to begin with.
     pub fn array(&mut self) -> Result<ArrayMut<'_>, WriteError> {
+        self.check_own()?;
         let data = self.lock.attachment().claimed_payload(self.slot())?;
         let geometry = &self.lock.attachment().header.geometry;
         // SAFETY: the claimed slot is aligned, `payload_bytes` long and mapped for as long as the
@@ -66,6 +78,7 @@ impl Loan {
 
     /// Publishes the slot as the newest frame.
     pub fn publish(mut self, options: PublishOptions) -> Result<Publication, WriteError> {
+        self.check_own()?;
         match self.claim.take() {
             Some(claim) => self
                 .lock
@@ -86,7 +99,9 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
+        if let Some(claim) = self.claim.take()
+            && !self.lock.is_inherited()
+        {
             self.lock.attachment().abort_frame(claim);
         }
     }
@@ -133,7 +148,8 @@ impl Attachment {
 
     /// Claims a slot. The caller holds the lock.
     fn begin_frame(&self) -> Result<(Claim, Head), WriteError> {
-        if self.writing.load(Ordering::Relaxed) {
+        let generation = thalweg_os::fork::generation();
+        if self.writing_since.load(Ordering::Relaxed) == generation {
             return Err(WriteError::ScopeOpen { name: self.name() });
         }
         let own = self.id()?;
@@ -146,7 +162,7 @@ impl Attachment {
             name: self.name(),
             source,
         })?;
-        self.writing.store(true, Ordering::Relaxed);
+        self.writing_since.store(generation, Ordering::Relaxed);
         Ok((claim, head))
     }
 
@@ -163,7 +179,7 @@ impl Attachment {
         mut head: Head,
         options: PublishOptions,
     ) -> Result<Publication, WriteError> {
-        self.writing.store(false, Ordering::Relaxed);
+        self.writing_since.store(0, Ordering::Relaxed);
         let words = self.writer_words().map_err(|source| WriteError::System {
             name: self.name(),
             source,
@@ -185,9 +201,12 @@ impl Attachment {
         let wake_always = self.header.has(flags::WAKE_ALWAYS);
         words
             .commit(&mut head, claim, record, wake_always, || self.wake_head())
-            .map_err(|source| WriteError::Corrupt {
-                name: self.name(),
-                source,
+            .map_err(|source| {
+                self.abort_frame(claim);
+                WriteError::Corrupt {
+                    name: self.name(),
+                    source,
+                }
             })?;
         self.remember_head(head);
         self.prefetch_next(claim.slot);
@@ -195,7 +214,7 @@ impl Attachment {
     }
 
     fn abort_frame(&self, claim: Claim) {
-        self.writing.store(false, Ordering::Relaxed);
+        self.writing_since.store(0, Ordering::Relaxed);
         let Ok(words) = self.writer_words() else {
             // It was mapped when the slot was claimed, and mappings live as long as self.
             return;

@@ -105,7 +105,9 @@ impl LocalLock {
 
     /// Levels `thread` holds.
     pub(crate) fn depth_of(&self, thread: ThreadKey) -> u32 {
-        if self.word.load(Ordering::Relaxed) & !1 == thread.0 << 1 {
+        // In a forked child the parent's thread of this key is another one.
+        let is_parents = self.fork_generation.load(Ordering::Relaxed) != fork::generation();
+        if !is_parents && self.word.load(Ordering::Relaxed) & !1 == thread.0 << 1 {
             self.depth.load(Ordering::Relaxed)
         } else {
             0
@@ -116,8 +118,10 @@ impl LocalLock {
     fn forget_parent(&self) {
         let generation = fork::generation();
         if self.fork_generation.load(Ordering::Relaxed) != generation {
+            let stale = self.word.load(Ordering::Relaxed);
             let seen = self.fork_generation.swap(generation, Ordering::Relaxed);
-            if seen != 0 && seen != generation {
+            // A word that was free may be taken by another thread of the child by now.
+            if seen != 0 && seen != generation && stale != 0 {
                 self.depth.store(0, Ordering::Relaxed);
                 self.word.store(0, Ordering::Release);
             }

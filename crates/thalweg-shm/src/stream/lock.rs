@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use thalweg_os::fork;
+
 use super::attachment::{Attachment, Environment, Interrupt};
 use super::error::LockError;
 use super::local_lock::{Entered, ThreadKey};
@@ -54,6 +56,12 @@ impl Attachment {
             .enter(thread, || environment.gives_up())
             .ok_or_else(|| self.lock_refused(&environment, None))?;
         if entered == Entered::Outermost {
+            // Before the lock is taken: whoever gets it from the dead has to be able to repair.
+            if let Err(source) = self.writer_words() {
+                self.local_lock.leave(|| {});
+                let name = self.name();
+                return Err(LockError::System { name, source });
+            }
             match self.words().acquire(own, &environment) {
                 Ok(Acquired::Clean) => {}
                 Ok(Acquired::FromDead) => self.repair(own),
@@ -116,6 +124,7 @@ impl Drop for HeldLock<'_> {
 pub struct WriteLock {
     attachment: Arc<Attachment>,
     thread: ThreadKey,
+    fork_generation: u64,
 }
 
 impl WriteLock {
@@ -127,6 +136,7 @@ impl WriteLock {
         Ok(Self {
             attachment: Arc::clone(attachment),
             thread,
+            fork_generation: fork::generation(),
         })
     }
 
@@ -134,8 +144,16 @@ impl WriteLock {
         &self.attachment
     }
 
-    /// Levels of the lock held by the thread that took it.
+    /// True in a forked child: the lock is the parent's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.fork_generation != fork::generation()
+    }
+
+    /// Levels of the lock held by the thread that took it; 0 in a forked child.
     pub fn depth(&self) -> u32 {
+        if self.is_inherited() {
+            return 0;
+        }
         self.attachment.local_lock.depth_of(self.thread)
     }
 }
@@ -143,7 +161,7 @@ impl WriteLock {
 impl Drop for WriteLock {
     fn drop(&mut self) {
         // In a forked child the parent's lock is not ours to give back.
-        if self.attachment.local_lock.depth_of(self.thread) > 0 {
+        if self.depth() > 0 {
             self.attachment.leave();
         }
     }

@@ -96,8 +96,8 @@ pub(crate) fn sweep(name: &str, operation: &Operation) {
     let mut longest_wait = Duration::ZERO;
     for &stop in &stops {
         let scene = operation.set_up();
-        let tracee = operation.start(&scene);
-        reach(&tracee, &boundaries, stop);
+        let mut tracee = operation.start(&scene);
+        reach(&mut tracee, &boundaries, stop);
         let instruction_pointer = tracee.instruction_pointer();
         tracee.kill();
         let outcome = catch_unwind(AssertUnwindSafe(|| survive(&scene, operation.findings)));
@@ -142,7 +142,7 @@ fn describe(address: usize) -> String {
 /// Steps through the whole operation once.
 fn scout(operation: &Operation) -> Vec<Boundary> {
     let scene = operation.set_up();
-    let tracee = operation.start(&scene);
+    let mut tracee = operation.start(&scene);
     let read = || std::fs::read(scene.file()).unwrap_or_default();
     let (mut boundaries, mut visited): (Vec<Boundary>, _) = (Vec::new(), HashSet::new());
     let (mut shared, mut called_system) = (read(), false);
@@ -194,7 +194,7 @@ fn choose(boundaries: &[Boundary], stops: Stops) -> Vec<usize> {
 
 /// Brings a fresh process to a boundary: at full speed to the last address before it that is
 /// visited for the first time, the rest in steps.
-fn reach(tracee: &Tracee, boundaries: &[Boundary], stop: usize) {
+fn reach(tracee: &mut Tracee, boundaries: &[Boundary], stop: usize) {
     let landmark = (0..=stop.min(boundaries.len() - 1))
         .rfind(|&index| boundaries[index].is_first_visit)
         .unwrap_or(0);

@@ -48,7 +48,7 @@ impl Tracee {
             run_child(work);
         }
         assert!(pid > 0, "fork: {}", io::Error::last_os_error());
-        let tracee = Self {
+        let mut tracee = Self {
             pid,
             is_alive: true,
         };
@@ -71,7 +71,7 @@ impl Tracee {
     }
 
     /// Lets the child execute one instruction.
-    pub(crate) fn step(&self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         self.request(libc::PTRACE_SINGLESTEP, 0, 0);
         let status = self.wait();
         if is_stopped_by(status, libc::SIGSTOP) {
@@ -85,7 +85,7 @@ impl Tracee {
     }
 
     /// Runs the child at full speed to the first time that it is about to execute `address`.
-    pub(crate) fn run_to(&self, address: usize) -> Step {
+    pub(crate) fn run_to(&mut self, address: usize) -> Step {
         const BREAKPOINT: usize = 0xcc;
         let instruction = self.request(libc::PTRACE_PEEKTEXT, address, 0) as usize;
         // The child's own copy of the page: nobody else sees it.
@@ -123,10 +123,12 @@ impl Tracee {
     }
 
     fn end(&mut self) {
-        if std::mem::take(&mut self.is_alive) {
+        if self.is_alive {
             // SAFETY: kill touches no memory; the pid is our child's, not waited for yet.
             unsafe { libc::kill(self.pid, libc::SIGKILL) };
-            while !libc::WIFSIGNALED(self.wait()) {}
+        }
+        while self.is_alive {
+            self.wait();
         }
     }
 
@@ -144,12 +146,14 @@ impl Tracee {
         }
     }
 
-    fn wait(&self) -> c_int {
+    /// Waits until the child stops or ends; returns the wait status.
+    fn wait(&mut self) -> c_int {
         let mut status = 0;
         loop {
             // SAFETY: `status` is a local the kernel fills in.
             let pid = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
             if pid == self.pid {
+                self.is_alive = libc::WIFSTOPPED(status);
                 return status;
             }
             let error = io::Error::last_os_error();
