@@ -1,7 +1,7 @@
 //! What one hand-off between two processes costs, beside the least that the machine asks for it.
 //!
 //! Two processes, each pinned to a CPU of its own. The first reads requests from standard input, one
-//! per line, and answers each with a line `name=value …` or `error: …`; the second is its partner.
+//! per line, and answers each with a line `ok name=value …` or `error: …`; the second is its partner.
 //! Who asks for a stream and for its raw counterpart in turns gets figures of the same two
 //! processes from the same moment. `cargo xtask bench streams` asks.
 //!
@@ -66,7 +66,7 @@ fn answer_requests() -> Outcome<()> {
             none => none.insert(Leader::start()?),
         };
         match answer(leader, &line) {
-            Ok(answer) => println(&answer)?,
+            Ok(answer) => println(&format!("ok {answer}"))?,
             Err(error) => println(&format!("error: {error}").replace('\n', "; "))?,
         }
     }
