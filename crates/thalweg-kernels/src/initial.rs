@@ -14,7 +14,6 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use thalweg_shm::array::element_count;
 use thalweg_shm::{ArrayMut, DType};
 
 use crate::node::{NodeError, Parameters, SpecProblem};
@@ -28,14 +27,14 @@ use crate::simd::run::{ReadRun, WriteRun};
 const BLOCK_BYTES: usize = 4096;
 
 /// Initial contents, checked against the dtype and shape they are for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Initial {
     pattern: Pattern,
     dtype: DType,
     shape: Vec<usize>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Pattern {
     Constant(ElementBytes),
     Normal { seed: u64, mean: f64, std: f64 },
@@ -56,25 +55,14 @@ const PATTERNS: [(&str, &[&str]); 5] = [
     ("file", &["path"]),
 ];
 
-/// Fills `array` as `initial` says; relative paths start from the current folder.
-///
-/// # Errors
-///
-/// What is wrong with `initial` for such an array.
-pub fn fill(initial: &Parameters, array: &mut ArrayMut<'_>) -> Result<(), Vec<SpecProblem>> {
-    let initial = Initial::new(initial, array.dtype(), array.shape(), Path::new(""))?;
-    initial
-        .fill(array)
-        .map_err(|error| vec![SpecProblem::new("initial", error.to_string())])
-}
-
 impl Initial {
     /// Reads an `initial` mapping for a stream of `dtype` and `shape`; `base_dir` is where
-    /// relative paths start.
+    /// relative paths start. Of a file it reads the header, and what it allocates is as large as
+    /// `initial`, whatever the shape claims.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, with paths such as `initial.value`.
+    /// Everything that is wrong, with paths such as `initial.value` and `initial.values[2]`.
     pub fn new(
         initial: &Parameters,
         dtype: DType,
@@ -96,6 +84,11 @@ impl Initial {
             }),
             _ => Err(reader.problems),
         }
+    }
+
+    /// Whether `initial` takes the contents from a file, so that [`Self::new`] has to open it.
+    pub fn reads_file(initial: &Parameters) -> bool {
+        pattern_name(initial).as_deref() == Some("file")
     }
 
     /// Writes the contents into `array`, which has the dtype and shape given before.
@@ -149,6 +142,11 @@ impl Initial {
         }
         Ok(())
     }
+}
+
+fn pattern_name(initial: &Parameters) -> Option<String> {
+    let name = initial.get("pattern")?.as_str()?;
+    Some(name.trim().to_lowercase())
 }
 
 /// NumPy's order of operations: drawn in the dtype, then scaled, then shifted, each rounded.
@@ -219,41 +217,41 @@ impl Reader<'_> {
     }
 
     fn expected(&mut self, key: &str, expected: &str, found: Option<&Value>) {
-        let found = found.map_or("nothing".to_owned(), Value::to_string);
-        self.problem(key, format!("'{key}' must be {expected}, found {found}"));
+        let found = match found {
+            None => "nothing".to_owned(),
+            Some(Value::Array(list)) => format!("a list of {}", list.len()),
+            Some(Value::Object(_)) => "a mapping".to_owned(),
+            Some(value) => value.to_string(),
+        };
+        self.problem(
+            key,
+            format!("'initial.{key}' must be {expected}, found {found}"),
+        );
     }
 
     fn pattern(&mut self) -> Option<Pattern> {
         let initial = self.initial;
-        let given = initial.get("pattern");
-        let name = given
-            .and_then(Value::as_str)
-            .map(|name| name.trim().to_lowercase());
-        let Some((name, keys)) = name
+        let Some((name, keys)) = pattern_name(initial)
             .as_deref()
             .and_then(|name| PATTERNS.into_iter().find(|(known, _)| *known == name))
         else {
             self.expected(
                 "pattern",
                 "'constant', 'normal', 'values', 'identity' or 'file'",
-                given,
+                initial.get("pattern"),
             );
             return None;
         };
-        let unknown: Vec<&str> = initial
-            .keys()
-            .map(String::as_str)
-            .filter(|key| *key != "pattern" && !keys.contains(key))
-            .collect();
-        if !unknown.is_empty() {
-            self.problem(
-                "",
-                format!(
-                    "the initial pattern '{name}' contains unsupported fields: {}; it takes {}",
-                    unknown.join(", "),
-                    keys.join(", ")
-                ),
-            );
+        for key in initial.keys() {
+            if key != "pattern" && !keys.contains(&key.as_str()) {
+                self.problem(
+                    key,
+                    format!(
+                        "the initial pattern '{name}' contains unsupported fields: {key}; it takes {}",
+                        keys.join(", ")
+                    ),
+                );
+            }
         }
         match name {
             "constant" => self.element("value").map(Pattern::Constant),
@@ -269,7 +267,7 @@ impl Reader<'_> {
         let value = self.initial.get(key);
         let element = value.and_then(|value| element_bytes(value, self.dtype));
         if element.is_none() {
-            self.expected(key, &format!("a number that fits {}", self.dtype), value);
+            self.expected(key, &expected_element(self.dtype), value);
         }
         element
     }
@@ -278,7 +276,7 @@ impl Reader<'_> {
         match self.initial.get(key) {
             None => default,
             Some(value) => value.as_f64().unwrap_or_else(|| {
-                self.expected(key, "a number", Some(value));
+                self.expected(key, "a finite number", Some(value));
                 default
             }),
         }
@@ -289,7 +287,7 @@ impl Reader<'_> {
             self.problem(
                 "",
                 format!(
-                    "the initial pattern 'normal' requires a floating-point dtype, the stream has {}",
+                    "the initial pattern 'normal' needs a floating-point dtype, found {}",
                     self.dtype
                 ),
             );
@@ -314,7 +312,7 @@ impl Reader<'_> {
             self.problem(
                 "",
                 format!(
-                    "the initial pattern 'identity' needs a 2D stream, it has shape {:?}",
+                    "the initial pattern 'identity' needs a 2D stream, found shape {:?}",
                     self.shape
                 ),
             );
@@ -332,15 +330,16 @@ impl Reader<'_> {
             self.expected("values", "nested lists of numbers", None);
             return None;
         };
-        let mut elements = Vec::with_capacity(element_count(self.shape).min(1 << 20));
-        if let Err((path, expected)) = flatten(values, self.shape, self.dtype, &mut elements) {
-            self.problem(
-                "values",
-                format!(
-                    "'values{path}' must be {expected}, to fill a stream of shape {:?}",
-                    self.shape
-                ),
-            );
+        let mut elements = Vec::new();
+        // Only the first mistake: after a missing row, every following element is wrong.
+        if let Err(mismatch) = flatten(values, self.shape, self.dtype, &mut elements) {
+            let Mismatch {
+                path,
+                expected,
+                found,
+            } = mismatch;
+            let expected = format!("{expected}, to fill shape {:?}", self.shape);
+            self.expected(&format!("values{path}"), &expected, Some(found));
             return None;
         }
         let mut array = match OwnedArray::zeros(self.dtype, self.shape) {
@@ -388,16 +387,29 @@ impl Reader<'_> {
     }
 }
 
-/// The numbers of nested lists in C order. The error is where, and what was expected there.
-fn flatten(
-    value: &Value,
+/// What does not fit within nested lists.
+struct Mismatch<'a> {
+    /// Where in the lists, such as `[1][0]`.
+    path: String,
+    expected: String,
+    found: &'a Value,
+}
+
+/// The numbers of nested lists in C order.
+fn flatten<'a>(
+    value: &'a Value,
     shape: &[usize],
     dtype: DType,
     elements: &mut Vec<ElementBytes>,
-) -> Result<(), (String, String)> {
+) -> Result<(), Mismatch<'a>> {
+    let mismatch = |expected| Mismatch {
+        path: String::new(),
+        expected,
+        found: value,
+    };
     let Some((length, inner)) = shape.split_first() else {
-        let element = element_bytes(value, dtype)
-            .ok_or_else(|| (String::new(), format!("a number that fits {dtype}")))?;
+        let element =
+            element_bytes(value, dtype).ok_or_else(|| mismatch(expected_element(dtype)))?;
         elements.push(element);
         return Ok(());
     };
@@ -405,14 +417,25 @@ fn flatten(
         Value::Array(list) if list.len() == *length => list,
         _ => {
             let of = if inner.is_empty() { "numbers" } else { "lists" };
-            return Err((String::new(), format!("a list of {length} {of}")));
+            return Err(mismatch(format!("a list of {length} {of}")));
         }
     };
     for (index, value) in list.iter().enumerate() {
-        flatten(value, inner, dtype, elements)
-            .map_err(|(path, expected)| (format!("[{index}]{path}"), expected))?;
+        flatten(value, inner, dtype, elements).map_err(|mismatch| Mismatch {
+            path: format!("[{index}]{}", mismatch.path),
+            ..mismatch
+        })?;
     }
     Ok(())
+}
+
+fn expected_element(dtype: DType) -> String {
+    let complex = if dtype.is_complex() {
+        " or a mapping of 'real' and 'imag'"
+    } else {
+        ""
+    };
+    format!("a number{complex} that fits {dtype}")
 }
 
 /// A number as an element of `dtype`; `None` when it does not fit. Fractions may be rounded.
@@ -629,21 +652,21 @@ mod tests {
         assert!(
             problems[0]
                 .message
-                .contains("'values' must be a list of 2 lists"),
+                .contains("'initial.values' must be a list of 2 lists"),
             "{problems:?}"
         );
         let problems = initial(given, DType::Int16, &[3, 3]).unwrap_err();
         assert!(
             problems[0]
                 .message
-                .contains("'values[0]' must be a list of 3 numbers")
+                .contains("'initial.values[0]' must be a list of 3 numbers")
         );
         let given = json!({"pattern": "values", "values": [1, 2, 300]});
         let problems = initial(given, DType::Uint8, &[3]).unwrap_err();
-        assert!(
-            problems[0]
-                .message
-                .contains("'values[2]' must be a number that fits uint8")
+        assert_eq!(problems[0].path, "initial.values[2]");
+        assert_eq!(
+            problems[0].message,
+            "'initial.values[2]' must be a number that fits uint8, to fill shape [3], found 300"
         );
     }
 
@@ -700,7 +723,7 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "initial",
+                "initial.scale",
                 "initial",
                 "initial.seed",
                 "initial.mean",

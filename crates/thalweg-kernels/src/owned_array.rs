@@ -7,7 +7,6 @@ use thalweg_shm::{ArrayError, ArrayMut, ArrayRef, DType, Element};
 use crate::simd::aligned::AlignedBytes;
 
 /// An array that owns its elements, aligned to cache lines.
-#[derive(Clone)]
 pub struct OwnedArray {
     dtype: DType,
     shape: Vec<usize>,

@@ -16,6 +16,9 @@ use super::promotion::promote;
 use super::scalar::{Constant, Scalar};
 use crate::registry::ArraySpec;
 
+/// Of the real dtypes.
+const LARGEST_ELEMENT_BYTES: usize = 8;
+
 /// Index of a node in [`Graph::nodes`].
 pub(crate) type NodeId = usize;
 
@@ -153,16 +156,41 @@ impl Builder<'_> {
     }
 
     /// The node of `operation`, an earlier one where it is the same.
-    fn node(&mut self, operation: Operation, dtype: DType, shape: Vec<usize>) -> NodeId {
-        let nodes = &mut self.nodes;
-        *self.known.entry((operation, dtype)).or_insert_with(|| {
-            nodes.push(Node {
-                operation,
-                dtype,
-                shape,
+    fn node(
+        &mut self,
+        operation: Operation,
+        dtype: DType,
+        shape: Vec<usize>,
+    ) -> Result<NodeId, ExpressionError> {
+        if let Some(known) = self.known.get(&(operation, dtype)) {
+            return Ok(*known);
+        }
+        let size_bytes = shape
+            .iter()
+            .try_fold(LARGEST_ELEMENT_BYTES, |size, &extent| {
+                size.checked_mul(extent)
             });
-            nodes.len() - 1
-        })
+        if size_bytes.is_none_or(|size| isize::try_from(size).is_err()) {
+            return Err(self.error(format!("a value of shape {shape:?} fits into no memory")));
+        }
+        self.nodes.push(Node {
+            operation,
+            dtype,
+            shape,
+        });
+        let id = self.nodes.len() - 1;
+        self.known.insert((operation, dtype), id);
+        Ok(id)
+    }
+
+    /// As [`Self::node`].
+    fn array(
+        &mut self,
+        operation: Operation,
+        dtype: DType,
+        shape: Vec<usize>,
+    ) -> Result<Value, ExpressionError> {
+        self.node(operation, dtype, shape).map(Value::Array)
     }
 
     fn name(&mut self, name: &str) -> Result<Value, ExpressionError> {
@@ -184,11 +212,7 @@ impl Builder<'_> {
             )));
         }
         let (dtype, shape) = (array.dtype, array.shape.clone());
-        Ok(Value::Array(self.node(
-            Operation::Name(index),
-            dtype,
-            shape,
-        )))
+        self.array(Operation::Name(index), dtype, shape)
     }
 
     fn negative(&mut self, a: Value) -> Result<Value, ExpressionError> {
@@ -202,11 +226,7 @@ impl Builder<'_> {
                 if dtype == DType::Bool {
                     return Err(self.bool_minus());
                 }
-                Ok(Value::Array(self.node(
-                    Operation::Negative(a),
-                    dtype,
-                    shape,
-                )))
+                self.array(Operation::Negative(a), dtype, shape)
             }
         }
     }
@@ -219,11 +239,7 @@ impl Builder<'_> {
                 .ok_or_else(|| self.constant_overflow()),
             Value::Array(a) => {
                 let (dtype, shape) = self.spec(a);
-                Ok(Value::Array(self.node(
-                    Operation::Absolute(a),
-                    dtype,
-                    shape,
-                )))
+                self.array(Operation::Absolute(a), dtype, shape)
             }
         }
     }
@@ -249,11 +265,7 @@ impl Builder<'_> {
         let shape = self.broadcast(&[a, b])?;
         let a = self.operand(a, dtype)?;
         let b = self.operand(b, dtype)?;
-        Ok(Value::Array(self.node(
-            Operation::Binary(operator, a, b),
-            dtype,
-            shape,
-        )))
+        self.array(Operation::Binary(operator, a, b), dtype, shape)
     }
 
     /// `minimum(maximum(a, low), high)`: where `low > high`, the result is `high`.
@@ -283,17 +295,15 @@ impl Builder<'_> {
         {
             let shape = self.broadcast(&all)?;
             if shape == self.nodes[node].shape {
-                let a = self.cast(node, dtype);
+                let a = self.cast(node, dtype)?;
                 let low = self.operand(low, dtype)?;
                 let high = self.operand(high, dtype)?;
-                return Ok(Value::Array(self.node(
-                    Operation::Clip(a, low, high),
-                    dtype,
-                    shape,
-                )));
+                return self.array(Operation::Clip(a, low, high), dtype, shape);
             }
         }
-        let [mut value, low, high] = all.map(|value| self.in_dtype(value, dtype));
+        let mut value = self.in_dtype(a, dtype)?;
+        let low = self.in_dtype(low, dtype)?;
+        let high = self.in_dtype(high, dtype)?;
         if !no_low {
             value = self.binary(BinaryOperator::Maximum, value, low)?;
         }
@@ -311,13 +321,9 @@ impl Builder<'_> {
         };
         let shape = self.matmul_shape(a, b)?;
         let dtype = promote(self.nodes[a].dtype, self.nodes[b].dtype);
-        let a = self.cast(a, dtype);
-        let b = self.cast(b, dtype);
-        Ok(Value::Array(self.node(
-            Operation::MatMul(a, b),
-            dtype,
-            shape,
-        )))
+        let a = self.cast(a, dtype)?;
+        let b = self.cast(b, dtype)?;
+        self.array(Operation::MatMul(a, b), dtype, shape)
     }
 
     /// A vector on the left is a row, one on the right a column; axes before the last two
@@ -396,7 +402,7 @@ impl Builder<'_> {
     /// `value` as an operand computed in `dtype`.
     fn operand(&mut self, value: Value, dtype: DType) -> Result<Operand, ExpressionError> {
         match value {
-            Value::Array(node) => Ok(Operand::Node(self.cast(node, dtype))),
+            Value::Array(node) => self.cast(node, dtype).map(Operand::Node),
             Value::Constant(constant) => Scalar::new(constant, dtype)
                 .map(Operand::Scalar)
                 .ok_or_else(|| {
@@ -409,17 +415,17 @@ impl Builder<'_> {
     }
 
     /// `value`, an array of it in `dtype`.
-    fn in_dtype(&mut self, value: Value, dtype: DType) -> Value {
+    fn in_dtype(&mut self, value: Value, dtype: DType) -> Result<Value, ExpressionError> {
         match value {
-            Value::Array(node) => Value::Array(self.cast(node, dtype)),
-            Value::Constant(_) => value,
+            Value::Array(node) => self.cast(node, dtype).map(Value::Array),
+            Value::Constant(_) => Ok(value),
         }
     }
 
-    fn cast(&mut self, node: NodeId, dtype: DType) -> NodeId {
+    fn cast(&mut self, node: NodeId, dtype: DType) -> Result<NodeId, ExpressionError> {
         let (found, shape) = self.spec(node);
         if found == dtype {
-            return node;
+            return Ok(node);
         }
         self.node(Operation::Cast(node), dtype, shape)
     }
@@ -570,6 +576,18 @@ mod tests {
             assert_eq!(error.position.column, column, "{text}: {error}");
             assert!(error.message.contains(fragment), "{text}: {error}");
         }
+    }
+
+    /// Neither loops nor memory are needed to know that there is none.
+    #[test]
+    fn values_beyond_memory_are_refused() {
+        let names: &[(&str, DType, &[usize])] = &[
+            ("row", DType::Float32, &[1, 1 << 40]),
+            ("column", DType::Float32, &[1 << 40, 1]),
+        ];
+        let error = graph("column @ row + 1", names).unwrap_err();
+        assert!(error.message.contains("fits into no memory"), "{error}");
+        assert!(graph("row @ column", names).is_ok());
     }
 
     #[test]

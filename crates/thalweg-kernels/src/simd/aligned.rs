@@ -1,5 +1,6 @@
 //! Private memory aligned to cache lines.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use thalweg_shm::array::element_count;
@@ -7,26 +8,30 @@ use thalweg_shm::{ArrayMut, ArrayRef, DType};
 
 use super::run::{ReadRun, WriteRun};
 
-/// One cache line, and the widest vector.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+/// The size of a cache line and of the widest vector.
+const ALIGNMENT_BYTES: usize = 64;
 
 /// Zeroed memory beginning on a cache line; aligned for every dtype.
-#[derive(Clone)]
+///
+/// The system provides the pages when they are first touched: making a large one costs nothing
+/// until it is used.
 pub(crate) struct AlignedBytes {
-    lines: Vec<Line>,
+    first: NonNull<u8>,
     size_bytes: usize,
 }
+
+// SAFETY: the memory belongs to the value alone.
+unsafe impl Send for AlignedBytes {}
+// SAFETY: through a shared reference the memory can only be read.
+unsafe impl Sync for AlignedBytes {}
 
 impl AlignedBytes {
     /// `size_bytes` zeroed bytes; `None` when there is not that much memory.
     pub(crate) fn zeroed(size_bytes: usize) -> Option<Self> {
-        let count = size_bytes.div_ceil(size_of::<Line>());
-        let mut lines = Vec::new();
-        lines.try_reserve_exact(count).ok()?;
-        lines.resize(count, Line([0; 64]));
-        Some(Self { lines, size_bytes })
+        let layout = layout(size_bytes)?;
+        // SAFETY: the layout is not empty.
+        let first = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Self { first, size_bytes })
     }
 
     /// The memory as an array.
@@ -37,7 +42,7 @@ impl AlignedBytes {
     pub(crate) fn array<'a>(&'a self, dtype: DType, shape: &'a [usize]) -> ArrayRef<'a> {
         self.check(dtype, shape);
         // SAFETY: checked to be large enough, aligned for every dtype, borrowed for `'a`.
-        unsafe { ArrayRef::from_raw(NonNull::from(self.lines.as_slice()).cast(), dtype, shape) }
+        unsafe { ArrayRef::from_raw(self.first, dtype, shape) }
     }
 
     /// The memory as a writable array.
@@ -47,9 +52,8 @@ impl AlignedBytes {
     /// When it is too small for that.
     pub(crate) fn array_mut<'a>(&'a mut self, dtype: DType, shape: &'a [usize]) -> ArrayMut<'a> {
         self.check(dtype, shape);
-        let first = NonNull::from(self.lines.as_mut_slice()).cast();
         // SAFETY: checked to be large enough, aligned for every dtype, exclusive for `'a`.
-        unsafe { ArrayMut::from_raw(first, dtype, shape) }
+        unsafe { ArrayMut::from_raw(self.first, dtype, shape) }
     }
 
     fn check(&self, dtype: DType, shape: &[usize]) {
@@ -63,16 +67,15 @@ impl AlignedBytes {
 
     /// The bytes themselves.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        let first = self.lines.as_mut_ptr().cast();
-        // SAFETY: `lines` holds at least `size_bytes` initialised bytes, exclusively borrowed.
-        unsafe { std::slice::from_raw_parts_mut(first, self.size_bytes) }
+        // SAFETY: `size_bytes` initialised bytes, exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.size_bytes) }
     }
 
     /// Runs over the whole memory, one to read and one to write. While they live, nothing else
     /// touches it, so a plan may hand disjoint (or, where order permits, the same) parts of it to
     /// the loops.
     pub(crate) fn runs(&mut self) -> (ReadRun<'_>, WriteRun<'_>) {
-        let first: *mut u8 = self.lines.as_mut_ptr().cast();
+        let first = self.first.as_ptr();
         // SAFETY: readable for `size_bytes`, borrowed exclusively as long as the runs live.
         let read = unsafe { ReadRun::from_raw(first, self.size_bytes) };
         // SAFETY: likewise writable; no reference to it exists as long as the runs live.
@@ -81,8 +84,51 @@ impl AlignedBytes {
     }
 }
 
+/// The memory of `size_bytes` bytes, at least one; `None` beyond the address space.
+fn layout(size_bytes: usize) -> Option<Layout> {
+    Layout::from_size_align(size_bytes.max(1), ALIGNMENT_BYTES).ok()
+}
+
+impl Drop for AlignedBytes {
+    fn drop(&mut self) {
+        if let Some(layout) = layout(self.size_bytes) {
+            // SAFETY: allocated with this layout, and not used any more.
+            unsafe { dealloc(self.first.as_ptr(), layout) };
+        }
+    }
+}
+
 impl std::fmt::Debug for AlignedBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AlignedBytes({} bytes)", self.size_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_and_aligned() {
+        for size_bytes in [0, 1, 63, 64, 65, 100_000] {
+            let mut memory = AlignedBytes::zeroed(size_bytes).unwrap();
+            assert_eq!(memory.bytes_mut().len(), size_bytes);
+            assert!(memory.bytes_mut().iter().all(|&byte| byte == 0));
+            assert!(memory.first.cast::<[u128; 4]>().is_aligned());
+            memory.bytes_mut().fill(1);
+        }
+    }
+
+    #[test]
+    fn too_much_memory_is_refused() {
+        assert!(AlignedBytes::zeroed(usize::MAX).is_none());
+        assert!(AlignedBytes::zeroed(isize::MAX as usize - 64).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "needs 12 bytes, there are 8")]
+    fn arrays_fit_into_the_memory() {
+        let memory = AlignedBytes::zeroed(8).unwrap();
+        let _array = memory.array(DType::Float32, &[3]);
     }
 }
