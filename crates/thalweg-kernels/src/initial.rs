@@ -12,6 +12,7 @@
 //! complex ones mappings of `real` and `imag`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use thalweg_shm::{ArrayMut, DType};
@@ -27,18 +28,18 @@ use crate::simd::run::{ReadRun, WriteRun};
 const BLOCK_BYTES: usize = 4096;
 
 /// Initial contents, checked against the dtype and shape they are for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Initial {
     pattern: Pattern,
     dtype: DType,
     shape: Vec<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Pattern {
     Constant(ElementBytes),
     Normal { seed: u64, mean: f64, std: f64 },
-    Values(OwnedArray),
+    Values(Arc<OwnedArray>),
     Identity(ElementBytes),
     File(PathBuf),
 }
@@ -353,7 +354,7 @@ impl Reader<'_> {
         for (bytes, element) in array.bytes_mut().chunks_exact_mut(size).zip(&elements) {
             bytes.copy_from_slice(&element[..size]);
         }
-        Some(Pattern::Values(array))
+        Some(Pattern::Values(Arc::new(array)))
     }
 
     fn file(&mut self) -> Option<Pattern> {

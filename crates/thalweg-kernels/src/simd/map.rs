@@ -380,3 +380,118 @@ pub(super) unsafe fn store<T: Number>(first: *mut T, index: usize, value: T) {
     // SAFETY: writable and aligned, as the caller promises.
     unsafe { element.write(value) };
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use proptest::prelude::*;
+
+    use super::super::number::Float;
+    use super::*;
+
+    /// A function whose operations vectorise differently: product, sum, quotient, conversions.
+    #[derive(Clone, Copy)]
+    struct Mixed<T>(T);
+
+    impl<T: Float> Function2 for Mixed<T> {
+        type A = T;
+        type B = T;
+        type R = T;
+
+        #[inline(always)]
+        fn apply(self, a: T, b: T) -> T {
+            let sum = a.times(b).plus(self.0).divided_by(a.minus(b));
+            T::from_f64(sum.larger(self.0).smaller(b).to_f64() * 1.1)
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Wrapped<T>(T);
+
+    impl<T: Number> Function2 for Wrapped<T> {
+        type A = T;
+        type B = T;
+        type R = T;
+
+        #[inline(always)]
+        fn apply(self, a: T, b: T) -> T {
+            let sum = a.times(b).plus(self.0).minus(b.opposite().magnitude());
+            T::from_f64(sum.to_f64() * 3.3)
+        }
+    }
+
+    /// Every instruction set, every length and every kind of operand gives the same bytes.
+    fn compare<F: Function2<A = T, B = T, R = T>, T: Number>(function: F, a: &[T], b: &[T]) {
+        let size = size_of::<T>();
+        fn operand<T: Number>(elements: &[T], same: bool) -> Operand<'_> {
+            let run = ReadRun::of_slice(elements);
+            if same {
+                Operand::Same(run)
+            } else {
+                Operand::Each(run)
+            }
+        }
+        let place = |index: usize, same: bool| if same { 0 } else { index };
+        for count in 1..=a.len() {
+            for (same_a, same_b) in [(false, false), (false, true), (true, false), (true, true)] {
+                let mut results: Vec<Vec<u64>> = Vec::new();
+                for isa in Isa::available() {
+                    let mut out = vec![0u64; count * size / 8 + 1];
+                    let shape = [out.len()];
+                    let mut array = ArrayMut::from_slice(&mut out, &shape);
+                    let run = WriteRun::of_array(&mut array);
+                    map2(
+                        isa,
+                        function,
+                        operand(a, same_a),
+                        operand(b, same_b),
+                        run,
+                        count,
+                    );
+                    results.push(out);
+                }
+                let mut expected = vec![0u64; results[0].len()];
+                let shape = [expected.len()];
+                let mut array = ArrayMut::from_slice(&mut expected, &shape);
+                let run = WriteRun::of_array(&mut array);
+                for index in 0..count {
+                    let value = function.apply(a[place(index, same_a)], b[place(index, same_b)]);
+                    run.part(index * size, size)
+                        .copy_from(ReadRun::of_slice(&[value]));
+                }
+                for result in results {
+                    assert_eq!(result, expected, "{count} {same_a} {same_b}");
+                }
+            }
+        }
+    }
+
+    macro_rules! any_isa {
+        ($($name:ident: $function:ident, $type:ty, $strategy:expr, $parameter:expr;)*) => {
+            proptest! {
+                #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+                $(
+                    #[test]
+                    fn $name(pairs in prop::collection::vec(($strategy, $strategy), 70..150)) {
+                        let (a, b): (Vec<$type>, Vec<$type>) = pairs.into_iter().unzip();
+                        compare($function::<$type>($parameter), &a, &b);
+                    }
+                )*
+            }
+        };
+    }
+
+    any_isa! {
+        float16: Mixed, f16, (-1e3..1e3f32).prop_map(f16::from_f32), f16::from_f32(0.7);
+        float32: Mixed, f32, -1e3..1e3f32, 0.7;
+        float64: Mixed, f64, -1e3..1e3f64, 0.7;
+        int8: Wrapped, i8, any::<i8>(), 3;
+        int16: Wrapped, i16, any::<i16>(), 3;
+        int32: Wrapped, i32, any::<i32>(), 3;
+        int64: Wrapped, i64, any::<i64>(), 3;
+        uint8: Wrapped, u8, any::<u8>(), 3;
+        uint16: Wrapped, u16, any::<u16>(), 3;
+        uint32: Wrapped, u32, any::<u32>(), 3;
+        uint64: Wrapped, u64, any::<u64>(), 3;
+    }
+}
