@@ -2,7 +2,14 @@
 //!
 //! The room plan: [`node`] holds what every node of a pipeline is built from and the three traits
 //! (kernel, source, sink); [`registry`] maps a kind such as `cpu.scale` to its definition;
-//! [`run`] evaluates one kernel once on arrays.
+//! [`run`] evaluates one kernel once on arrays; [`check`] and [`pacing`] are what kinds, here and
+//! in other crates, are written with; [`initial`] fills streams before anybody writes them, with
+//! [`numpy_random`] where they hold noise.
+//!
+//! The kinds themselves: `elementwise` (copy, flatten, scale, add, integrate), `expression`
+//! (custom operations), [`matrix_vector`], `centroid`, `synthetic` and `replay` (sources),
+//! `null_sink`. `simd` is the floor they compute on, and the only place with unsafe code beside
+//! the SIMD modules of the matrix product and the centroids.
 
 mod centroid;
 pub mod check;

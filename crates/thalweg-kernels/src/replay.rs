@@ -126,9 +126,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         }
     }
     check.finish()?;
-    let Some(stream) = output else {
-        return Err(Vec::new());
-    };
+    let stream = output.ok_or_else(|| vec![SpecProblem::new("output", "there is no output")])?;
     Ok(Box::new(Replay {
         path,
         stream: stream.clone(),

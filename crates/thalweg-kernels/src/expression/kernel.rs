@@ -51,9 +51,8 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>> {
         check_result(&mut check, graph, output);
     }
     check.finish()?;
-    let Some((graph, names)) = typed else {
-        return Err(Vec::new());
-    };
+    let (graph, names) =
+        typed.ok_or_else(|| vec![SpecProblem::new("operation", "the operation has no type")])?;
     let evaluator = Plan::new(&graph, &names)
         .map_err(|missing| format!("the expression has no loop for {}", missing.0))
         .and_then(|plan| Evaluator::new(plan, &names).map_err(|error| error.to_string()))
