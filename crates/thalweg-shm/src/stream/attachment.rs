@@ -17,7 +17,7 @@ use thalweg_os::process::{self, Liveness, ProcessIdentity};
 use thalweg_os::{clock, fork, futex};
 
 use super::error::{LockError, OpenError, StaleReason};
-use super::local_lock::LocalLock;
+use super::holder::Holder;
 use crate::copy::copy_bytes;
 use crate::protocol::control::{Control, SlotHeader};
 use crate::protocol::lock::LockEnvironment;
@@ -50,7 +50,7 @@ pub(crate) struct Attachment {
     writable: OnceLock<Mapping>,
     /// `fork generation << 32 | attachment id`; 0 until registered.
     registration: AtomicU64,
-    pub(crate) local_lock: LocalLock,
+    pub(crate) holder: Holder,
     /// Copy of the head, current while `last_holder` names this process. Used under the lock.
     pub(crate) cached_head: AtomicU64,
     /// Fork generation in which a frame is being written, or 0. Used under the lock.
@@ -158,7 +158,7 @@ impl Attachment {
             whole,
             writable: OnceLock::new(),
             registration: AtomicU64::new(0),
-            local_lock: LocalLock::default(),
+            holder: Holder::default(),
             cached_head: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),

@@ -7,8 +7,8 @@ use thalweg_os::fork;
 
 use super::attachment::{Attachment, Environment, Interrupt};
 use super::error::LockError;
-use super::local_lock::{Entered, ThreadKey};
-use crate::protocol::lock::{Acquired, LockEnvironment};
+use super::holder::ThreadKey;
+use crate::protocol::lock::Acquired;
 use crate::protocol::words::Head;
 
 /// How long to wait, and who may end the wait early.
@@ -46,43 +46,35 @@ impl Patience<'_> {
 }
 
 impl Attachment {
-    /// Takes the lock, or one more level of it, for the calling thread.
-    pub(crate) fn enter(&self, patience: Patience<'_>) -> Result<ThreadKey, LockError> {
-        let thread = ThreadKey::current();
+    /// Takes the shared lock for `thread`, which does not hold it.
+    fn acquire(&self, thread: ThreadKey, patience: Patience<'_>) -> Result<(), LockError> {
         let own = self.id()?;
+        // Before the lock is taken: whoever gets it from the dead has to be able to repair.
+        self.writer_words().map_err(|source| LockError::System {
+            name: self.name(),
+            source,
+        })?;
         let environment = Environment::new(self, patience.deadline_ns, patience.interrupt);
-        let entered = self
-            .local_lock
-            .enter(thread, || environment.gives_up())
-            .ok_or_else(|| self.lock_refused(&environment, None))?;
-        if entered == Entered::Outermost {
-            // Before the lock is taken: whoever gets it from the dead has to be able to repair.
-            if let Err(source) = self.writer_words() {
-                self.local_lock.leave(|| {});
-                let name = self.name();
-                return Err(LockError::System { name, source });
-            }
-            match self.words().acquire(own, &environment) {
-                Ok(Acquired::Clean) => {}
-                Ok(Acquired::FromDead) => self.repair(own),
-                Err(gave_up) => {
-                    self.local_lock.leave(|| {});
-                    let holder = gave_up.0.and_then(|id| self.pid_of(id));
-                    return Err(self.lock_refused(&environment, holder));
-                }
+        match self.words().acquire(own, &environment) {
+            Ok(Acquired::Clean) => {}
+            Ok(Acquired::FromDead) => self.repair(own),
+            Err(gave_up) => {
+                // Its own id: another thread of this process.
+                let other = gave_up.0.filter(|&holder| holder != own);
+                let holder = other.and_then(|holder| self.pid_of(holder));
+                return Err(self.lock_refused(&environment, holder));
             }
         }
-        Ok(thread)
+        self.holder.set(thread);
+        Ok(())
     }
 
-    /// Gives one level of the lock back.
-    pub(crate) fn leave(&self) {
-        self.local_lock.leave(|| {
-            if let Ok(own) = self.id() {
-                self.words()
-                    .release(own, &Environment::new(self, None, None));
-            }
-        });
+    /// Gives the shared lock back.
+    fn release(&self) {
+        if let Ok(own) = self.id() {
+            self.words()
+                .release(own, &Environment::new(self, None, None));
+        }
     }
 
     fn lock_refused(&self, environment: &Environment<'_>, holder: Option<u32>) -> LockError {
@@ -97,10 +89,12 @@ impl Attachment {
     }
 }
 
-/// The lock, for the duration of a borrow of the attachment.
+/// The lock for the duration of one operation, by the thread that does it.
 #[derive(Debug)]
 pub(crate) struct HeldLock<'a> {
     attachment: &'a Attachment,
+    /// False when a guard of this thread holds the lock anyway.
+    is_outermost: bool,
 }
 
 impl<'a> HeldLock<'a> {
@@ -108,18 +102,31 @@ impl<'a> HeldLock<'a> {
         attachment: &'a Attachment,
         patience: Patience<'_>,
     ) -> Result<Self, LockError> {
-        attachment.enter(patience)?;
-        Ok(Self { attachment })
+        let thread = ThreadKey::current();
+        let is_outermost = !attachment.holder.is(thread);
+        if is_outermost {
+            attachment.acquire(thread, patience)?;
+        }
+        Ok(Self {
+            attachment,
+            is_outermost,
+        })
     }
 }
 
 impl Drop for HeldLock<'_> {
     fn drop(&mut self) {
-        self.attachment.leave();
+        if self.is_outermost {
+            // Nobody can have added a guard: only this thread could, and it was busy.
+            self.attachment.holder.clear();
+            self.attachment.release();
+        }
     }
 }
 
 /// The writer lock of a stream, held until dropped. The thread that took it may take it again.
+///
+/// It may be dropped by another thread, at a time when the one that took it is not writing.
 #[derive(Debug)]
 pub struct WriteLock {
     attachment: Arc<Attachment>,
@@ -132,7 +139,12 @@ impl WriteLock {
         attachment: &Arc<Attachment>,
         patience: Patience<'_>,
     ) -> Result<Self, LockError> {
-        let thread = attachment.enter(patience)?;
+        let thread = ThreadKey::current();
+        if attachment.holder.is(thread) {
+            attachment.holder.add();
+        } else {
+            attachment.acquire(thread, patience)?;
+        }
         Ok(Self {
             attachment: Arc::clone(attachment),
             thread,
@@ -154,15 +166,15 @@ impl WriteLock {
         if self.is_inherited() {
             return 0;
         }
-        self.attachment.local_lock.depth_of(self.thread)
+        self.attachment.holder.depth_of(self.thread)
     }
 }
 
 impl Drop for WriteLock {
     fn drop(&mut self) {
         // In a forked child the parent's lock is not ours to give back.
-        if self.depth() > 0 {
-            self.attachment.leave();
+        if !self.is_inherited() && self.attachment.holder.remove() {
+            self.attachment.release();
         }
     }
 }

@@ -27,8 +27,8 @@ mod attachment;
 pub mod directory;
 pub mod error;
 mod frame;
+mod holder;
 mod loan;
-mod local_lock;
 mod lock;
 mod publication;
 mod read;
@@ -375,7 +375,7 @@ impl Stream {
     /// Levels of the writer lock the calling thread holds, over all handles.
     pub fn lock_depth(&self) -> u32 {
         self.attachment
-            .local_lock
-            .depth_of(local_lock::ThreadKey::current())
+            .holder
+            .depth_of(holder::ThreadKey::current())
     }
 }
