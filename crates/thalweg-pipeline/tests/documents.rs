@@ -1,11 +1,14 @@
 //! Whole documents: the shapes of documents people have, and the way there and back without loss.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use thalweg_kernels::Registry;
 use thalweg_pipeline::config::{
-    KernelConfig, PipelineConfig, Seconds, Storage, StreamConfig, StreamMode, TriggerPolicy,
+    Diagnostics, KernelConfig, PipelineConfig, Seconds, Storage, StreamConfig, StreamMode,
+    TriggerPolicy, validate,
 };
 use thalweg_shm::DType;
 
@@ -55,6 +58,57 @@ fn every_document_loads() {
         assert_eq!(config.base_path, folder());
         assert_eq!(config.source_path, Some(folder().join(name)));
     }
+}
+
+/// Kinds of the documents that come from somewhere else: plug-ins, and devices.
+const KINDS_OF_OTHERS: [&str; 17] = [
+    "cpu.tip_tilt_controller",
+    "cpu.tomographic_controller",
+    "example.camera",
+    "example.cameras",
+    "example.display",
+    "example.join",
+    "example.npy_frame_sink",
+    "example.simulated_camera",
+    "example.writer",
+    "gpu.affine_transform",
+    "gpu.centroid",
+    "gpu.custom_operation",
+    "gpu.flatten",
+    "gpu.leaky_integrator",
+    "gpu.scale_offset",
+    "gpu.tomographic_controller",
+    "synthetic.frame_set",
+];
+
+/// Nothing is wrong with any document but what this build does not have.
+#[test]
+fn every_document_is_valid_as_far_as_its_kinds_are_known() {
+    let registry = Registry::builtin();
+    let mut kinds_of_others = BTreeSet::new();
+    let mut entirely_valid = 0;
+    for (name, _) in DOCUMENTS {
+        let config = load(name);
+        let mut expected = BTreeSet::new();
+        for (index, stream) in config.streams.iter().enumerate() {
+            if stream.storage == Storage::Gpu {
+                expected.insert(format!("shared_memory[{index}].storage"));
+            }
+        }
+        for (path, node) in config.nodes_with_paths() {
+            if KINDS_OF_OTHERS.contains(&node.kind()) {
+                kinds_of_others.insert(node.kind().to_owned());
+                expected.insert(format!("{path}.kind"));
+            }
+        }
+        let problems = Diagnostics(validate(&config, &registry));
+        let found: BTreeSet<String> = problems.0.iter().map(|it| it.path.clone()).collect();
+        assert_eq!(found, expected, "{name}:\n{problems}");
+        assert_eq!(problems.0.len(), expected.len(), "{name}:\n{problems}");
+        entirely_valid += usize::from(problems.0.is_empty());
+    }
+    assert_eq!(Vec::from_iter(kinds_of_others), KINDS_OF_OTHERS);
+    assert_eq!(entirely_valid, 8);
 }
 
 #[test]

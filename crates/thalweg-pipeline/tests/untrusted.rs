@@ -150,6 +150,10 @@ sinks: [{name: k, kind: null.sink, stream: a}]
 ";
     let config = PipelineConfig::from_yaml_str(text, Path::new("p.yaml")).expect("valid");
     assert_eq!(config.streams[0].payload_bytes(), Some(1 << 40));
+    let text = text.replace("pattern: normal", "pattern: values, values: [1]");
+    let problems = PipelineConfig::from_yaml_str(&text, Path::new("p.yaml")).expect_err("invalid");
+    assert_eq!(problems.0.len(), 1, "{problems}");
+    assert_eq!(problems.0[0].path, "shared_memory[0].initial.values");
 }
 
 #[test]

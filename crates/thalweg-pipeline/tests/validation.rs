@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 
 use support::{DOCUMENT_NAME, check};
@@ -149,6 +150,45 @@ fn producers() {
 #[test]
 fn places() {
     check("validation/places.txt", problems_of);
+}
+
+#[test]
+fn initial_files() {
+    check("validation/initial_files.txt", problems_of);
+}
+
+#[test]
+fn a_file_of_initial_contents_fits_its_stream() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }";
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len()).expect("short").to_le_bytes());
+    bytes.extend(header.bytes().chain(0..6));
+    fs::write(folder.path().join("dark.npy"), bytes).expect("writable");
+    let problems_with = |shape: &str, dtype: &str| -> Vec<String> {
+        let document = format!(
+            "
+shared_memory:
+  - {{name: s, shape: {shape}, dtype: {dtype}, initial: {{pattern: file, path: dark.npy}}}}
+sinks: [{{name: k, kind: null.sink, stream: s}}]
+"
+        );
+        let path = folder.path().join(DOCUMENT_NAME);
+        let config = PipelineConfig::from_yaml_str(&document, &path)
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let problems = validate(&config, &registry());
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let no_problem: [&str; 0] = [];
+    assert_eq!(problems_with("[2, 3]", "uint8"), no_problem);
+    let folder = folder.path().display();
+    assert_eq!(
+        problems_with("[3, 2]", "int16"),
+        [format!(
+            "{folder}/p.yaml:3:75: shared_memory[0].initial.path: shared memory 's': \
+             {folder}/dark.npy holds [2, 3] of uint8, the stream needs [3, 2] of int16"
+        )]
+    );
 }
 
 #[test]

@@ -84,15 +84,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A finite number.
-    pub(super) fn number(&self, problems: &mut Problems) -> Option<f64> {
-        let number = self.any_number().filter(|number| number.is_finite());
-        if number.is_none() {
-            problems.push(self.expected("a finite number"));
-        }
-        number
-    }
-
     /// A positive, finite number of seconds.
     pub(super) fn seconds(&self, problems: &mut Problems) -> Option<Seconds> {
         let seconds = self.any_number().and_then(Seconds::new);

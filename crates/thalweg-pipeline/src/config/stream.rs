@@ -8,7 +8,7 @@ use thalweg_shm::segment::geometry::MAX_AXES;
 
 use super::document::Value;
 use super::fields::{Fields, Item, Problems};
-use super::initial::{Target, read_initial};
+use super::initial::read_initial;
 
 /// Slots of a stream that does not say: one being written, one published, two to borrow.
 pub const DEFAULT_SLOTS: usize = 4;
@@ -95,9 +95,8 @@ pub struct StreamConfig {
     pub mode: StreamMode,
     /// Number of slots, 2 to 127; `None` leaves it to the plan.
     pub slots: Option<usize>,
-    /// What the stream holds before anybody writes it: `pattern` and that pattern's keys, checked
-    /// against dtype and shape. Numbers that are not finite are spelled `.nan`, `.inf` and `-.inf`,
-    /// complex ones are mappings of `real` and `imag`.
+    /// What the stream holds before anybody writes it, as [`thalweg_kernels::initial`] describes.
+    /// Checked against dtype and shape, but for files: those are [`super::validate`]'s.
     pub initial: Option<Parameters>,
 }
 
@@ -173,13 +172,10 @@ impl StreamConfig {
             let count = slots.integer(range, &expected, problems)?;
             usize::try_from(count).ok()
         });
-        let target = Target {
-            dtype,
-            shape: shape.as_deref(),
-        };
-        let initial = fields
-            .given("initial")
-            .and_then(|initial| read_initial(initial, target, problems));
+        let initial = fields.given("initial").and_then(|initial| {
+            let target = dtype.zip(shape.as_deref());
+            read_initial(&initial, fields.item(), target, problems)
+        });
         let whole = fields.item().clone();
         fields.finish(problems);
         let stream = Self {

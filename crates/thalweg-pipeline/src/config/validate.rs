@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_kernels::{NodeBuilder, NodeRole, Registry, SpecProblem};
 
 use super::document::join_index;
+use super::initial::file_problems;
 use super::node::{Wire, noun, spec_of, streams_by_name};
 use super::suggestion::did_you_mean;
 use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Storage, StreamConfig};
 use crate::graph::PipelineGraph;
 
-/// Everything that is wrong with `config` as far as it can be told without touching the system;
-/// empty when it can be built. Every node is built once and dropped again, which by the contract of
+/// Everything that is wrong with `config` as far as it can be told without touching the system, but
+/// for the headers of files that initial contents come from; empty when it can be built. Every node is built once and dropped again, which by the contract of
 /// [`NodeBuilder`] is cheap and has no effects.
 pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic> {
     // A configuration may have been put together or changed by a program: the document's rules
@@ -22,6 +23,7 @@ pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic>
         Ok(_) => {
             let mut problems = producer_problems(config);
             problems.extend(storage_problems(config));
+            problems.extend(file_problems(config));
             let streams = streams_by_name(config);
             for (path, node) in config.nodes_with_paths() {
                 problems.extend(node_problems(config, &streams, registry, node, &path));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 use thalweg_kernels::Parameters;
 
-use super::document::Value;
+use super::document::{NonFinite, Value};
 use super::fields::{Fields, Item, Problems};
 use super::suggestion::{SUGGESTED_PROBLEMS, did_you_mean};
 
@@ -199,7 +199,10 @@ impl Context<'_> {
                 .push(problem.with_hint("leave the key out if there are none"));
             return None;
         };
-        match item.node.to_json(&item.path, &mut self.problems) {
+        let json = item
+            .node
+            .to_json(&item.path, NonFinite::Refused, &mut self.problems);
+        match json {
             Json::Object(parameters) => Some(parameters),
             _ => None,
         }

@@ -6,6 +6,15 @@ use super::node::{Entry, Node, Value, join_index, join_key};
 use super::{MAX_DEPTH, MAX_TREE_BYTES};
 use crate::config::Diagnostic;
 
+/// What becomes of numbers that are infinite or not a number, which JSON cannot hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NonFinite {
+    /// They are reported.
+    Refused,
+    /// They become text as YAML spells them: `.nan`, `.inf`, `-.inf`.
+    Spelled,
+}
+
 impl Node {
     /// The tree of a JSON value, without positions.
     ///
@@ -17,9 +26,14 @@ impl Node {
         from_json(json, "", 0, &mut budget_bytes)
     }
 
-    /// The JSON value of this tree, which stands at `path`. Numbers JSON cannot hold (infinite, not
-    /// a number, integers beyond 64 bits) are reported and read as null.
-    pub(crate) fn to_json(&self, path: &str, problems: &mut Vec<Diagnostic>) -> Json {
+    /// The JSON value of this tree, which stands at `path`. Numbers JSON cannot hold (integers
+    /// beyond 64 bits and, if so wished, those that are not finite) are reported and read as null.
+    pub(crate) fn to_json(
+        &self,
+        path: &str,
+        non_finite: NonFinite,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Json {
         let mut unrepresentable = |expected: &str| {
             let message = format!("expected {expected}, found {}", self.value);
             problems.push(Diagnostic::new(path, message).at(self.span));
@@ -32,18 +46,26 @@ impl Node {
                 .map(Json::from)
                 .or_else(|_| u64::try_from(*value).map(Json::from))
                 .unwrap_or_else(|_| unrepresentable("an integer of at most 64 bits")),
-            Value::Float(value) => Number::from_f64(*value)
-                .map_or_else(|| unrepresentable("a finite number"), Json::Number),
+            Value::Float(value) => match (Number::from_f64(*value), non_finite) {
+                (Some(number), _) => Json::Number(number),
+                (None, NonFinite::Refused) => unrepresentable("a finite number"),
+                (None, NonFinite::Spelled) if value.is_nan() => ".nan".into(),
+                (None, NonFinite::Spelled) if *value > 0.0 => ".inf".into(),
+                (None, NonFinite::Spelled) => "-.inf".into(),
+            },
             Value::String(text) => Json::String(text.clone()),
             Value::Sequence(elements) => elements
                 .iter()
                 .enumerate()
-                .map(|(index, element)| element.to_json(&join_index(path, index), problems))
+                .map(|(index, element)| {
+                    element.to_json(&join_index(path, index), non_finite, problems)
+                })
                 .collect(),
             Value::Mapping(entries) => entries
                 .iter()
                 .map(|entry| {
-                    let value = entry.value.to_json(&join_key(path, &entry.key), problems);
+                    let path = join_key(path, &entry.key);
+                    let value = entry.value.to_json(&path, non_finite, problems);
                     (entry.key.clone(), value)
                 })
                 .collect(),
@@ -125,7 +147,7 @@ mod tests {
         });
         let tree = Node::from_json(&json).expect("a shallow value");
         let mut problems = Vec::new();
-        assert_eq!(tree.to_json("", &mut problems), json);
+        assert_eq!(tree.to_json("", NonFinite::Refused, &mut problems), json);
         assert_eq!(problems, []);
     }
 
@@ -147,7 +169,10 @@ mod tests {
         ] {
             let node = Node { value, span: None };
             let mut problems = Vec::new();
-            assert_eq!(node.to_json("p", &mut problems), Json::Null);
+            assert_eq!(
+                node.to_json("p", NonFinite::Refused, &mut problems),
+                Json::Null
+            );
             let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
             assert_eq!(found, [expected]);
         }

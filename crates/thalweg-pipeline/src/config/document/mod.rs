@@ -11,6 +11,7 @@ mod scalar;
 mod yaml;
 mod yaml_writer;
 
+pub(crate) use json::NonFinite;
 pub use node::{Entry, Node, Span, Value};
 pub(crate) use node::{join_index, join_key};
 pub use yaml::{ParsedYaml, parse_yaml};
