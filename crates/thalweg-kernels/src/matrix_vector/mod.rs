@@ -1,8 +1,8 @@
 //! Matrix-vector products: `cpu.affine_transform`, and the product itself for benchmarks.
 //!
-//! [`product`] is the arithmetic, written over the registers of [`lanes`] for each
-//! [`SimdLevel`]; [`half_matrix`] keeps a matrix in half precision; [`workers`] shares the rows
-//! between threads; [`read_streams`] measures the limit of it all, reading memory.
+//! `product` is the arithmetic, written over the registers of `lanes` for each
+//! [`SimdLevel`]; `half_matrix` keeps a matrix in half precision; `workers` shares the rows
+//! between threads; `read_streams` measures the limit of it all, reading memory.
 
 mod affine_transform;
 mod exact;
