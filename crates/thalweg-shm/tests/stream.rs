@@ -329,6 +329,29 @@ fn the_lock_is_reentrant_and_excludes_other_threads() {
 }
 
 #[test]
+fn the_last_guard_may_be_dropped_by_another_thread_at_any_time() {
+    const ROUNDS: u64 = 3000;
+    let scratch = scratch();
+    let stream = scratch.stream(20, 4);
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        let stream = &stream;
+        scope.spawn(move || {
+            for value in 0..ROUNDS {
+                sender.send(stream.lock(soon()).unwrap()).unwrap();
+                write(stream, value);
+                drop(stream.lock(soon()).unwrap());
+                write(stream, value);
+            }
+        });
+        scope.spawn(move || receiver.into_iter().for_each(drop));
+        scope.spawn(move || (0..ROUNDS).for_each(|value| write(stream, value)));
+    });
+    assert_eq!(stream.lock_depth(), 0);
+    assert_eq!(read(&stream).1, 3 * ROUNDS);
+}
+
+#[test]
 fn the_wrong_shape_is_refused_and_loses_nothing() {
     let scratch = scratch();
     let stream = scratch.stream(4, 4);

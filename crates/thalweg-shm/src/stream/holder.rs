@@ -29,59 +29,65 @@ impl ThreadKey {
     }
 }
 
-/// The holder, written only by who holds the shared lock.
+/// The holder, written by who holds the shared lock.
 #[derive(Debug, Default)]
 pub(crate) struct Holder {
-    thread: AtomicU32,
-    depth: AtomicU32,
+    /// `thread << 32 | guards`; 0 when no thread of this process holds the lock. One word, because
+    /// the last guard may be dropped by one thread while another one adds a guard.
+    word: AtomicU64,
     /// In a forked child the parent's holder does not exist.
     fork_generation: AtomicU64,
 }
 
 impl Holder {
-    /// True when `thread` holds the lock. Only the thread itself can ask: what another thread
-    /// stores is never its own key.
-    pub(crate) fn is(&self, thread: ThreadKey) -> bool {
-        self.thread.load(Ordering::Relaxed) == thread.0
-            && self.fork_generation.load(Ordering::Relaxed) == fork::generation()
-    }
-
     /// Guards `thread` has taken.
     pub(crate) fn depth_of(&self, thread: ThreadKey) -> u32 {
-        if self.is(thread) {
-            self.depth.load(Ordering::Relaxed)
+        // Acquire pairs with the Release of `set`: no word of the parent's is seen any more.
+        if self.fork_generation.load(Ordering::Acquire) != fork::generation() {
+            return 0;
+        }
+        let word = self.word.load(Ordering::Relaxed);
+        if word >> 32 == u64::from(thread.0) {
+            word as u32
         } else {
             0
         }
     }
 
-    /// The shared lock was just taken for `thread`.
+    /// The shared lock was just taken for `thread`, with one guard.
     pub(crate) fn set(&self, thread: ThreadKey) {
+        self.word
+            .store(u64::from(thread.0) << 32 | 1, Ordering::Relaxed);
         self.fork_generation
-            .store(fork::generation(), Ordering::Relaxed);
-        self.depth.store(1, Ordering::Relaxed);
-        self.thread.store(thread.0, Ordering::Relaxed);
+            .store(fork::generation(), Ordering::Release);
     }
 
-    /// One more guard of the thread that holds the lock.
-    pub(crate) fn add(&self) {
-        // A read-modify-write, because guards may be dropped by other threads.
-        self.depth.fetch_add(1, Ordering::Relaxed);
+    /// One more guard, if `thread` holds the lock.
+    pub(crate) fn add(&self, thread: ThreadKey) -> bool {
+        // What was read before may be out of date: another thread may have dropped the last guard.
+        self.depth_of(thread) > 0
+            && self
+                .word
+                .fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
+                    (word >> 32 == u64::from(thread.0)).then_some(word + 1)
+                })
+                .is_ok()
     }
 
     /// One guard less; true when it was the last, so that the shared lock is to be released.
     pub(crate) fn remove(&self) -> bool {
         // AcqRel: what every guard's user did comes before the release by the last.
-        let is_last = self.depth.fetch_sub(1, Ordering::AcqRel) == 1;
-        if is_last {
-            self.clear();
-        }
-        is_last
+        self.word
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                let is_last = word as u32 <= 1;
+                Some(if is_last { 0 } else { word - 1 })
+            })
+            .is_ok_and(|word| word as u32 == 1)
     }
 
-    /// Nobody holds the lock any more, about to be released.
+    /// Removes the only guard, when no other thread can have one of the same thread's.
     pub(crate) fn clear(&self) {
-        self.thread.store(0, Ordering::Relaxed);
+        self.word.store(0, Ordering::Relaxed);
     }
 }
 
@@ -93,15 +99,15 @@ mod tests {
     fn counts_the_guards_of_one_thread() {
         let holder = Holder::default();
         let thread = ThreadKey::current();
-        assert!(!holder.is(thread));
+        assert!(!holder.add(thread));
         holder.set(thread);
-        holder.add();
+        assert!(holder.add(thread));
         assert_eq!(holder.depth_of(thread), 2);
         std::thread::scope(|scope| {
-            scope.spawn(|| assert_eq!(holder.depth_of(ThreadKey::current()), 0));
+            scope.spawn(|| assert!(!holder.add(ThreadKey::current())));
         });
         assert!(!holder.remove());
         assert!(holder.remove());
-        assert!(!holder.is(thread));
+        assert_eq!(holder.depth_of(thread), 0);
     }
 }

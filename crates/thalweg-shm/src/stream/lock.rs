@@ -93,7 +93,7 @@ impl Attachment {
 #[derive(Debug)]
 pub(crate) struct HeldLock<'a> {
     attachment: &'a Attachment,
-    /// False when a guard of this thread holds the lock anyway.
+    /// False when the thread holds the lock anyway; then this is one more guard.
     is_outermost: bool,
 }
 
@@ -103,7 +103,7 @@ impl<'a> HeldLock<'a> {
         patience: Patience<'_>,
     ) -> Result<Self, LockError> {
         let thread = ThreadKey::current();
-        let is_outermost = !attachment.holder.is(thread);
+        let is_outermost = !attachment.holder.add(thread);
         if is_outermost {
             attachment.acquire(thread, patience)?;
         }
@@ -120,13 +120,15 @@ impl Drop for HeldLock<'_> {
             // Nobody can have added a guard: only this thread could, and it was busy.
             self.attachment.holder.clear();
             self.attachment.release();
+        } else if self.attachment.holder.remove() {
+            // The guards that were taken before were dropped by other threads meanwhile.
+            self.attachment.release();
         }
     }
 }
 
-/// The writer lock of a stream, held until dropped. The thread that took it may take it again.
-///
-/// It may be dropped by another thread, at a time when the one that took it is not writing.
+/// The writer lock of a stream, held until dropped, by whichever thread. The thread that took it may
+/// take it again.
 #[derive(Debug)]
 pub struct WriteLock {
     attachment: Arc<Attachment>,
@@ -140,9 +142,7 @@ impl WriteLock {
         patience: Patience<'_>,
     ) -> Result<Self, LockError> {
         let thread = ThreadKey::current();
-        if attachment.holder.is(thread) {
-            attachment.holder.add();
-        } else {
+        if !attachment.holder.add(thread) {
             attachment.acquire(thread, patience)?;
         }
         Ok(Self {
