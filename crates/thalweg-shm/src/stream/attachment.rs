@@ -285,7 +285,11 @@ impl Attachment {
                 name: self.name(),
                 limit: ROWS,
             })?;
-        file::witness(&self.file, id.row() as u64).map_err(system)?;
+        if let Err(source) = file::witness(&self.file, id.row() as u64) {
+            // Or every further try would take one more row.
+            self.words().reap(id.row(), who, |_held| {});
+            return Err(system(source));
+        }
         self.registration.store(
             (generation & u64::from(u32::MAX)) << 32 | u64::from(id.bits()),
             Ordering::Release,

@@ -3,7 +3,8 @@
 //! A forked child is stepped to an instruction and killed there; then survivors check that the
 //! newest frame is whole, that the lock comes back, that writing and borrowing work, that no ticket
 //! and no row stays taken, and that removing the stream leaves nothing. Random kills hit a window of
-//! a few instructions once in ten thousand; this hits each.
+//! a few instructions once in ten thousand; this hits each. `--nocapture` shows how many;
+//! `THALWEG_STEP_KILL=every` spares no instruction of the long operations either, for minutes.
 //!
 //! Only on x86-64: elsewhere atomic operations are retry loops that stepping keeps from ever
 //! succeeding.
