@@ -1,6 +1,5 @@
 """The code blocks of pyshmem's quick start for CPU streams, with only the import changed."""
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.cpu
@@ -31,7 +30,7 @@ def test_cpu_stream():
 
 
 def test_cpu_stream_in_two_processes(start_python):
-    """The same calls where the page says they belong: in two processes, with a writer that goes on."""
+    """The same calls where the page says they belong: in two processes. The writer goes on."""
     import thalweg as pyshmem
 
     writer_process = start_python(

@@ -238,7 +238,9 @@ class PipelineManager:
         Possible in every state, any number of times. Arrays stay valid.
 
         Args:
-            unlink: remove the streams this pipeline created.
+            unlink: remove the streams this pipeline created. Those that are kept can be read and
+                written until this process ends; from then on they are debris that the next run, or
+                `purge`, removes.
             unlink_external: remove those it attached to as well.
             force: kill the workers instead of asking them to end.
         """

@@ -440,7 +440,7 @@ def stream(
     slots: int = _DEFAULT_SLOTS,
     mode: int = 0o600,
 ) -> Iterator[SharedMemory]:
-    """Create the stream `name` for the length of a `with` block. Arguments are those of `create`."""
+    """Create the stream `name` for the length of a `with` block; arguments as for `create`."""
     handle = create(name, shape=shape, dtype=dtype, size=size, slots=slots, mode=mode)
     try:
         yield handle

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use thalweg::shm::counters::Counters;
 use thalweg::{DType, Purged, Stream, StreamDirectory, StreamOptions};
 
 use crate::error;
@@ -63,7 +64,13 @@ pub(crate) fn purge(
     dry_run: bool,
 ) -> PyResult<(Vec<String>, Vec<String>)> {
     let outcomes = py
-        .detach(|| StreamDirectory::default().purge(prefix, dry_run))
+        .detach(|| {
+            let directory = StreamDirectory::default();
+            if !dry_run {
+                Counters::remove_abandoned(directory.path())?;
+            }
+            directory.purge(prefix, dry_run)
+        })
         .map_err(cannot_search)?;
     let (mut removed, mut failures) = (Vec::new(), Vec::new());
     for (name, outcome) in outcomes {
