@@ -420,6 +420,7 @@ def test_five_stages_against_numpy():
             np.testing.assert_allclose(
                 manager.get_stream("centroids").read(), np.stack([rows, columns], -1), atol=1e-5
             )
+        manager.stop()  # A frame is counted just after it was published.
         status = manager.status()
     assert [worker["frames_processed"] for worker in status["workers"].values()] == [50] * 6
     assert all(worker["missed_inputs"] == 0 for worker in status["workers"].values())
@@ -448,6 +449,7 @@ def test_status_before_during_and_after(running):
     assert running.status()["workers"]["scale"]["health"] == "waiting-input"
     for value in range(10):
         ask(running, value)
+    until(lambda: running.status()["workers"]["scale"]["frames_processed"] == 10)
     status = running.status()
     assert status["state"] == "running"
     assert type(status["state"]) is str
