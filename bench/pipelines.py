@@ -105,6 +105,7 @@ class Pipeline:
             config = library.PipelineConfig.from_yaml(EXAMPLE / "pipeline.yaml")
             if name == "observatory_half":
                 raw = config.to_dict()
+                raw["namespace"] += "-half"  # both may run at the same time
                 (transform,) = (
                     kernel for kernel in raw["kernels"] if kernel["kind"] == "cpu.affine_transform"
                 )

@@ -18,6 +18,13 @@ pub(crate) enum Verb {
     /// Each step shows its command line, so that it can be repeated alone. All steps run, even
     /// if one fails. The exit code is 0 if none failed.
     Test(TestOptions),
+
+    /// Measure thalweg beside the machine's limits and beside today's libraries.
+    ///
+    /// Everything runs optimised, in alternating rounds; the table shows medians of the rounds'
+    /// ratios and asserts nothing. Peers are installed into a folder of the build directory; what
+    /// cannot be had is skipped. The record goes to `bench/results/`.
+    Bench(BenchOptions),
 }
 
 /// Options of `cargo xtask test`.
@@ -49,4 +56,35 @@ pub(crate) enum Group {
     Docs,
     /// The Python package: installation, tests, types, documentation pages.
     Python,
+}
+
+/// Options of `cargo xtask bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchOptions {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub(crate) suite: Suite,
+
+    /// Few and short rounds, to try things out; the record goes to the build directory.
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+/// Figures that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Hand-offs between two processes, from Rust and from Python; about a minute and a half.
+    Streams,
+    /// Whole pipelines, their start, and matrix-vector products; about six minutes.
+    Pipeline,
+}
+
+impl Suite {
+    /// The word that is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Pipeline => "pipeline",
+        }
+    }
 }

@@ -9,6 +9,7 @@
     reason = "a command for developers: progress and summary belong on the terminal"
 )]
 
+mod bench;
 mod cli;
 mod command;
 mod test;
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
     }
     match cli::Cli::parse().verb {
         cli::Verb::Test(options) => test::run(&options),
+        cli::Verb::Bench(options) => bench::run(&options),
     }
 }

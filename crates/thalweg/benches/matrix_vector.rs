@@ -87,7 +87,6 @@ struct Subject {
 impl Subject {
     fn create(name: &str, rows: usize, columns: usize) -> Outcome<Self> {
         let options = StreamOptions {
-            slots: 3, // the fewest that can be borrowed from
             ends_with_creator: true,
             ..StreamOptions::new(DType::Float32, &[rows, columns])
         };
