@@ -60,7 +60,11 @@ impl Cadence {
         if usual > WORTH_SPINNING_NS {
             GRACE_NS
         } else {
-            usual.saturating_mul(4).max(5 * GRACE_NS)
+            // Never longer than what is worth it: a spinner that shares its CPU with the writer
+            // keeps it from writing.
+            usual
+                .saturating_mul(4)
+                .clamp(5 * GRACE_NS, WORTH_SPINNING_NS)
         }
     }
 }
