@@ -53,10 +53,9 @@ impl Tracee {
             is_alive: true,
         };
         let mut status = tracee.wait();
-        while is_stopped_by(status, libc::SIGCHLD) {
+        if is_stopped_by(status, libc::SIGCHLD) {
             // It killed a child of its own.
-            tracee.request(libc::PTRACE_CONT, 0, 0);
-            status = tracee.wait();
+            status = tracee.resume(libc::PTRACE_CONT);
         }
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == EXIT_REFUSED {
             return Err(Refused);
@@ -72,8 +71,7 @@ impl Tracee {
 
     /// Lets the child execute one instruction.
     pub(crate) fn step(&mut self) -> Step {
-        self.request(libc::PTRACE_SINGLESTEP, 0, 0);
-        let status = self.wait();
+        let status = self.resume(libc::PTRACE_SINGLESTEP);
         if is_stopped_by(status, libc::SIGSTOP) {
             return Step::Done;
         }
@@ -84,6 +82,21 @@ impl Tracee {
         Step::Next
     }
 
+    /// Has the child go on in one way or the other until it stops; returns the wait status.
+    fn resume(&mut self, way: libc::c_uint) -> c_int {
+        loop {
+            self.request(way, 0, 0);
+            let status = self.wait();
+            let is_incidental = [libc::SIGCHLD, libc::SIGCONT, libc::SIGWINCH]
+                .into_iter()
+                .any(|signal| is_stopped_by(status, signal));
+            if !is_incidental {
+                return status;
+            }
+            // From a child of its own, a shell, a terminal: withheld, because it changes nothing.
+        }
+    }
+
     /// Runs the child at full speed to the first time that it is about to execute `address`.
     pub(crate) fn run_to(&mut self, address: usize) -> Step {
         const BREAKPOINT: usize = 0xcc;
@@ -91,8 +104,7 @@ impl Tracee {
         // The child's own copy of the page: nobody else sees it.
         let trapping = instruction & !0xff | BREAKPOINT;
         self.request(libc::PTRACE_POKETEXT, address, trapping);
-        self.request(libc::PTRACE_CONT, 0, 0);
-        let status = self.wait();
+        let status = self.resume(libc::PTRACE_CONT);
         if is_stopped_by(status, libc::SIGSTOP) {
             return Step::Done;
         }
