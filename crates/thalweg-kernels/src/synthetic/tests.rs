@@ -1,3 +1,5 @@
+//! What the test patterns have to be, sample by sample.
+
 use half::f16;
 use serde_json::{Value, json};
 use thalweg_shm::{DType, Element};
