@@ -42,14 +42,14 @@ pub(crate) struct RunArguments {
     /// Pipeline configuration (YAML)
     pub(crate) config: Option<PathBuf>,
     /// Stop after this many seconds of running
-    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) duration: Option<f64>,
     /// Stop once this many frames have come out at every end of the pipeline
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
     /// Wall-clock rate of every source that can be paced; the demonstration then runs free instead
     /// of in lock-step
-    #[arg(long, value_name = "HZ", value_parser = positive)]
+    #[arg(long, value_name = "HZ", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// Feed a stream from a `.npy` file, one frame per entry of its first axis; may be repeated
     #[arg(long, value_name = "STREAM=FILE", value_parser = stream_and_file)]
@@ -58,7 +58,7 @@ pub(crate) struct RunArguments {
     #[arg(long, visible_alias = "json-status")]
     pub(crate) json: bool,
     /// Seconds between two looks at the pipeline
-    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) poll_interval: f64,
 }
 
