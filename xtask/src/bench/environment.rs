@@ -19,6 +19,10 @@ const PEERS: [(Library, &str); 2] = [
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) target_directory: PathBuf,
+    /// The commit that is measured.
+    pub(super) revision: Option<String>,
+    /// Whether what is measured is more than the revision says; records of earlier runs aside.
+    pub(super) has_uncommitted_changes: Option<bool>,
     /// What is missing, and why.
     pub(super) notes: Vec<String>,
     executables: BTreeMap<String, PathBuf>,
@@ -36,7 +40,12 @@ impl Environment {
     /// The Rust programs do not build.
     pub(super) fn prepare() -> Result<Self, String> {
         let target_directory = relative(target_directory()?);
+        // Before anything is built, which takes its time.
+        let mut status = command("git");
+        status.args(["status", "--porcelain", "--", ":!bench/results"]);
         let mut environment = Self {
+            revision: first_line(command("git").args(["rev-parse", "HEAD"])),
+            has_uncommitted_changes: output_of(&mut status).map(|changes| !changes.is_empty()),
             executables: build_programs()?,
             python: None,
             missing: BTreeMap::new(),
@@ -141,11 +150,15 @@ fn relative(path: PathBuf) -> PathBuf {
 }
 
 /// The first line a command prints, if it succeeds.
-pub(super) fn first_line(command: &mut Command) -> Option<String> {
+fn first_line(command: &mut Command) -> Option<String> {
+    Some(output_of(command)?.lines().next()?.trim().to_owned())
+}
+
+/// Everything a command prints, if it succeeds.
+fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let line = text.lines().next()?.trim();
-    output.status.success().then(|| line.to_owned())
+    output.status.success().then_some(text)
 }
 
 /// Builds the measured Rust programs; where they are, by name.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::group::Program;
+use crate::command::{command, succeeds};
 
 /// Longer than any request takes on a machine that is still of use.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -120,12 +121,29 @@ impl Party {
 
 impl Drop for Party {
     fn drop(&mut self) {
-        // The end of its input asks it to end; whoever does not has to.
+        // The end of its input asks it to end. Interrupting is for one that hangs: it still ends
+        // the processes it has started, which killing would not.
         drop(self.requests.take());
-        if self.answers.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
-            self.child.kill().ok();
+        if !self.ends_within(Duration::from_secs(20)) {
+            succeeds(command("kill").args(["-INT", &self.child.id().to_string()]));
+            if !self.ends_within(Duration::from_secs(10)) {
+                self.child.kill().ok();
+            }
         }
         self.child.wait().ok();
+    }
+}
+
+impl Party {
+    /// True once its output has ended.
+    fn ends_within(&self, timeout: Duration) -> bool {
+        loop {
+            match self.answers.recv_timeout(timeout) {
+                Ok(_late_answer) => {}
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
     }
 }
 

@@ -6,12 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::environment::{Environment, first_line};
+use super::environment::Environment;
 use super::machine::Machine;
 use super::rounds::Measured;
 use super::statistics::Estimate;
 use crate::cli::BenchOptions;
-use crate::command::command;
 
 /// Writes the record and returns its path. Quick rounds are for trying things out: theirs does not
 /// replace one that can be relied upon.
@@ -30,8 +29,8 @@ pub(super) fn write(
     };
     let record = json!({
         "command": format!("cargo xtask bench {suite}{quick}"),
-        "revision": first_line(command("git").args(["rev-parse", "HEAD"])),
-        "has_uncommitted_changes": has_uncommitted_changes(),
+        "revision": environment.revision,
+        "has_uncommitted_changes": environment.has_uncommitted_changes,
         "unix_time_s": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         "machine": machine.to_json(),
         "versions": environment.versions(),
@@ -43,15 +42,6 @@ pub(super) fn write(
         .and_then(|()| fs::write(&path, format!("{record:#}\n")))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(path.display().to_string())
-}
-
-/// Whether what was measured is more than the revision says. Records of earlier runs do not count.
-fn has_uncommitted_changes() -> Option<bool> {
-    let output = command("git")
-        .args(["status", "--porcelain", "--", ":!bench/results"])
-        .output()
-        .ok()?;
-    output.status.success().then_some(!output.stdout.is_empty())
 }
 
 fn group(measured: &Measured<'_>) -> Value {
