@@ -1,6 +1,7 @@
 """Every test has a shared-memory folder of its own, and leaves it empty and no process behind."""
 
 import os
+import signal
 import select
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 SHARED_MEMORY = Path("/dev/shm")
 # One file per user that outlives everything: who may spin at the moment.
+# A background job of a shell ignores Ctrl-C, and so would every child that is to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PERMANENT = f"thalweg-permits.{os.geteuid()}"
 
 
