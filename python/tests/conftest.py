@@ -1,8 +1,8 @@
 """Every test has a shared-memory folder of its own, and leaves it empty and no process behind."""
 
 import os
-import signal
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 SHARED_MEMORY = Path("/dev/shm")
-# One file per user that outlives everything: who may spin at the moment.
+# One file per user, removed by the last who uses it: who may spin at the moment.
+PERMANENT = f"thalweg-permits.{os.geteuid()}"
+
+
 # A background job of a shell ignores Ctrl-C, and so would every child that is to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-PERMANENT = f"thalweg-permits.{os.geteuid()}"
 
 
 @pytest.fixture(autouse=True)
