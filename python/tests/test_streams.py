@@ -188,7 +188,7 @@ def test_open_refuses_what_does_not():
         ({"shape": ()}, ValueError, "at least one dimension"),
         ({"shape": (3, 0)}, ValueError, "must be positive"),
         ({"shape": (3, -1)}, ValueError, "must be positive"),
-        ({"shape": 3}, TypeError, "not iterable"),
+        ({"shape": 3}, TypeError, "sequence of integers, got 3"),
         ({"shape": (2.7,)}, TypeError, "integer"),
         ({"shape": (2**62, 2)}, ValueError, "too large"),
         ({"dtype": object}, ValueError, "unsupported dtype"),
@@ -334,11 +334,23 @@ def test_files_that_are_no_streams_do_not_disturb(shared_memory_folder):
     assert not stranger.exists()
 
 
-def test_handles_are_not_pickled(pair):
+def test_handles_are_pickled_by_name(pair):
+    import copy
     import pickle
 
-    with pytest.raises(TypeError, match="pickle"):
-        pickle.dumps(pair[0])
+    writer, reader = pair
+    pickled = pickle.dumps(reader)
+    with pickle.loads(pickled) as other, copy.copy(writer) as shallow, copy.deepcopy(writer) as deep:
+        writer.write([1, 2, 3])
+        for handle in (other, shallow, deep):
+            assert (handle.read() == [1, 2, 3]).all()
+            assert not handle.owner
+    thalweg.unlink("pair")
+    with pytest.raises(FileNotFoundError, match="pair"):
+        pickle.loads(pickled)
+    with thalweg.stream("pair", shape=(3,)):
+        with pytest.raises(thalweg.StaleStreamError, match="newer generation"):
+            pickle.loads(pickled)
 
 
 # Newness

@@ -1,6 +1,7 @@
 """Shared-memory arrays and real-time compute pipelines.
 
-Streams: `create`, `open`, `stream`, `unlink`, `list_streams`, `purge`, and the handles they return.
+Streams: `create`, `open`, `stream`, `unlink`, `stat`, `list_streams`, `purge`, `locked_many`, and the
+handles they return.
 Pipelines: `PipelineConfig`, `PipelineManager`. Kernels outside pipelines: the module `kernels`.
 What can go wrong: the module `errors`.
 """
@@ -8,37 +9,47 @@ What can go wrong: the module `errors`.
 from importlib.metadata import version as _version
 
 from thalweg import errors, kernels
-from thalweg._native import Frame, InconsistentStreamError, StaleStreamError
-from thalweg._pipelines import PipelineConfig, PipelineManager, PipelineState
-from thalweg._streams import (
-    Loan,
-    SharedMemory,
+from thalweg._directory import (
     create,
     list_streams,
     open,
     purge,
+    stat,
     stream,
     unlink,
+    unlink_quiet,
 )
+from thalweg._gpu import GPU_SUPPORTED_DTYPES, gpu_available
+from thalweg._handle import SharedMemory
+from thalweg._locks import locked_many
+from thalweg._native import Frame, InconsistentStreamError, Loan, StaleStreamError
+from thalweg._pipelines import PipelineConfig, PipelineManager, PipelineState
+from thalweg._publication import Publication
 
 __all__ = [
+    "GPU_SUPPORTED_DTYPES",
     "Frame",
     "InconsistentStreamError",
     "Loan",
     "PipelineConfig",
     "PipelineManager",
     "PipelineState",
+    "Publication",
     "SharedMemory",
     "StaleStreamError",
     "__version__",
     "create",
     "errors",
+    "gpu_available",
     "kernels",
     "list_streams",
+    "locked_many",
     "open",
     "purge",
+    "stat",
     "stream",
     "unlink",
+    "unlink_quiet",
 ]
 
 __version__ = _version("thalweg")

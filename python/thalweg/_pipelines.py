@@ -15,7 +15,7 @@ from typing import Any, Self, final
 from thalweg import _json, _native
 from thalweg._find import find_binary
 from thalweg._status import status_of
-from thalweg._streams import SharedMemory
+from thalweg._handle import SharedMemory
 from thalweg.errors import ConfigValidationError
 
 

@@ -2,44 +2,95 @@
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use thalweg::shm::counters::Counters;
+use thalweg::shm::segment::header::flags;
 use thalweg::{DType, Purged, Stream, StreamDirectory, StreamOptions};
+use thalweg_os::process::Liveness;
 
 use crate::error;
-use crate::stream::{Newness, StreamHandle};
+use crate::stream::{Newness, Role, StreamHandle};
+use crate::time::seconds_of;
+
+/// What `create` gets, as a dictionary.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Options {
+    shape: Vec<usize>,
+    dtype: String,
+    slots: usize,
+    mode: u32,
+    group: Option<u32>,
+    strict: bool,
+    notify: bool,
+}
 
 /// Create the stream `name`.
 #[pyfunction]
-pub(crate) fn create(
-    py: Python<'_>,
-    name: &str,
-    shape: Vec<usize>,
-    dtype: &str,
-    slots: usize,
-    mode: u32,
-) -> PyResult<StreamHandle> {
+pub(crate) fn create(py: Python<'_>, name: &str, options: Options) -> PyResult<StreamHandle> {
     let dtype: DType =
-        dtype
+        options
+            .dtype
             .parse()
             .map_err(|unsupported: thalweg::shm::dtype::UnsupportedDType| {
                 PyValueError::new_err(unsupported.to_string())
             })?;
     let options = StreamOptions {
-        slots,
-        mode,
-        ..StreamOptions::new(dtype, &shape)
+        slots: options.slots,
+        mode: options.mode,
+        group: options.group,
+        strict: options.strict,
+        notify: options.notify,
+        ..StreamOptions::new(dtype, &options.shape)
     };
     let stream = py
         .detach(|| Stream::create(name, &options))
         .map_err(error::of_create)?;
-    Ok(StreamHandle::new(stream, Newness::SinceTheCall))
+    Ok(StreamHandle::new(
+        stream,
+        Newness::SinceTheCall,
+        Role::Creator,
+    ))
 }
 
 /// Attach to the stream `name`.
 #[pyfunction]
-pub(crate) fn open(py: Python<'_>, name: &str) -> PyResult<StreamHandle> {
+pub(crate) fn open(py: Python<'_>, name: &str, is_readonly: bool) -> PyResult<StreamHandle> {
     let stream = py.detach(|| Stream::open(name)).map_err(error::of_open)?;
-    Ok(StreamHandle::new(stream, Newness::SinceTheCall))
+    let role = if is_readonly {
+        Role::Reader
+    } else {
+        Role::Opener
+    };
+    Ok(StreamHandle::new(stream, Newness::SinceTheCall, role))
+}
+
+/// Facts about the stream `name`, without its payload.
+#[pyfunction]
+pub(crate) fn stat<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
+    let stream = py.detach(|| Stream::open(name)).map_err(error::of_open)?;
+    let (header, newest) = (stream.header(), stream.newest());
+    let facts = PyDict::new(py);
+    facts.set_item("name", &header.name)?;
+    facts.set_item("shape", header.geometry.shape.clone())?;
+    facts.set_item("dtype", stream.dtype().name())?;
+    facts.set_item("size", stream.payload_bytes())?;
+    facts.set_item("gpu_enabled", false)?;
+    facts.set_item("gpu_device", py.None())?;
+    facts.set_item("cpu_mirror", true)?;
+    facts.set_item("notify", header.has(flags::NOTIFY))?;
+    facts.set_item("instance_id", hexadecimal(&header.instance))?;
+    facts.set_item("creator_pid", header.creator.pid)?;
+    facts.set_item("creator_alive", stream.creator_liveness() != Liveness::Dead)?;
+    facts.set_item("count", newest.count)?;
+    facts.set_item("write_sequence", stream.write_sequence())?;
+    facts.set_item("write_time", seconds_of(newest.wall_ns))?;
+    Ok(facts)
+}
+
+/// The bytes in hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Remove the stream `name`; whether there was one.

@@ -68,13 +68,6 @@ pub(crate) fn closed(name: &str) -> PyErr {
     ))
 }
 
-pub(crate) fn closed_loan(name: &str) -> PyErr {
-    PyRuntimeError::new_err(format!(
-        "this loan of stream {} has ended; take a new one with loan()",
-        quoted(name)
-    ))
-}
-
 fn of_system(message: &str, source: &io::Error) -> PyErr {
     // With a number OSError becomes the subclass that goes with it.
     match source.raw_os_error() {

@@ -29,9 +29,9 @@ mod native {
     #[pymodule_export]
     use crate::buffer::frame::Frame;
     #[pymodule_export]
-    use crate::buffer::loan::Loan;
+    use crate::buffer::write_scope::WriteScope;
     #[pymodule_export]
-    use crate::directory::{create, list_streams, open, purge, unlink};
+    use crate::directory::{create, list_streams, open, purge, stat, unlink};
     #[pymodule_export]
     use crate::error::{
         ConfigValidationError, InconsistentStreamError, ShmPipelineError, StaleStreamError,
@@ -42,5 +42,5 @@ mod native {
     #[pymodule_export]
     use crate::pipeline::{ConfigHandle, PipelineHandle};
     #[pymodule_export]
-    use crate::stream::StreamHandle;
+    use crate::stream::{LockScope, LockedMany, ReadFacts, StreamHandle};
 }

@@ -11,7 +11,7 @@ use thalweg::pipeline::runtime::{self, PipelineError, PipelineState, RunOptions,
 use thalweg_os::fork;
 
 use crate::error;
-use crate::stream::{Newness, StreamHandle};
+use crate::stream::{Newness, Role, StreamHandle};
 
 /// A checked configuration.
 #[pyclass(frozen, name = "PipelineConfig")]
@@ -109,7 +109,7 @@ impl PipelineHandle {
                 let handle = pipeline.stream(&stream.name)?.duplicate();
                 Some((
                     stream.name.clone(),
-                    StreamHandle::new(handle, Newness::NotReturnedYet),
+                    StreamHandle::new(handle, Newness::NotReturnedYet, Role::Creator),
                 ))
             });
             Ok(streams.collect())

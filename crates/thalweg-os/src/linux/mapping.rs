@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
+
+const PAGE_BYTES: usize = 4096;
 
 /// What a mapping may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,62 @@ impl Mapping {
             address,
             size_bytes,
         })
+    }
+
+    /// Puts private memory in the place of the pages that hold `range`, filled by `fill(from, to,
+    /// size_bytes)` from what is there. Whoever has an address inside goes on using it, cut off from
+    /// the file; the exchange is atomic.
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory left; then nothing has changed.
+    pub fn detach(
+        &self,
+        range: std::ops::Range<usize>,
+        fill: impl FnOnce(NonNull<u8>, NonNull<u8>, usize),
+    ) -> io::Result<()> {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range
+            .end
+            .next_multiple_of(PAGE_BYTES)
+            .min(self.size_bytes.next_multiple_of(PAGE_BYTES));
+        let size_bytes = end.saturating_sub(start);
+        if size_bytes == 0 {
+            return Ok(());
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the address, so no existing mapping is touched.
+        let copy = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                size_bytes,
+                protection,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let target = NonNull::new(copy.cast())
+            .ok_or_else(|| io::Error::other("the kernel mapped address 0"))?;
+        // SAFETY: `start` lies inside this mapping, whose last page is whole.
+        let source = unsafe { self.address.add(start) };
+        fill(source, target, size_bytes);
+        // SAFETY: the old range is the copy made above, which nobody else knows; the new one consists
+        // of whole pages of this mapping, and stays readable and writable throughout.
+        let moved = unsafe {
+            mremap_fixed(
+                copy,
+                size_bytes,
+                size_bytes,
+                MremapFlags::MAYMOVE,
+                source.as_ptr().cast(),
+            )
+        };
+        if let Err(error) = moved {
+            // SAFETY: the copy did not move, and nobody else knows its address.
+            let unmapped = unsafe { munmap(copy, size_bytes) };
+            debug_assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Address of the first byte, page aligned.

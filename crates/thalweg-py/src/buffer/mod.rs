@@ -1,6 +1,6 @@
 //! Memory that Python and Rust both look at, in both directions: the only unsafe code of this crate.
 //!
-//! [`import`] looks at arrays of others, for the length of one call. [`frame`], [`loan`] and
+//! [`import`] looks at arrays of others, for the length of one call. [`frame`], [`lent`], [`peek`] and
 //! [`array`] are objects whose memory others look at: they export through the buffer protocol, so
 //! that every view holds a reference to its object, and each object holds what keeps its memory
 //! mapped until it dies itself. Nothing a Python program does to handles, names or views, in any
@@ -14,4 +14,6 @@ pub(crate) mod array;
 mod export;
 pub(crate) mod frame;
 pub(crate) mod import;
-pub(crate) mod loan;
+pub(crate) mod lent;
+pub(crate) mod peek;
+pub(crate) mod write_scope;

@@ -210,6 +210,15 @@ impl Words<'_> {
         Head(self.control.head.head.load(Ordering::Acquire))
     }
 
+    /// True when a slot is marked as being written with the frame after `head`: by a writer at work,
+    /// or by one that died and was not cleared up after yet.
+    pub fn is_being_written(&self, head: Head) -> bool {
+        self.slots.iter().any(|slot| {
+            let sequence = Sequence(slot.sequence.load(Ordering::Relaxed));
+            sequence.is_busy() && sequence.count() == head.count() + 1
+        })
+    }
+
     /// Bits of [`state`].
     pub fn state(&self) -> u32 {
         self.control.head.state.load(Ordering::Acquire)

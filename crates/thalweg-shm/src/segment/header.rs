@@ -24,8 +24,11 @@ pub mod flags {
     pub const WAKE_ALWAYS: u32 = 2;
     /// The stream belongs to a run of the creating process and is debris once that has ended.
     pub const ENDS_WITH_CREATOR: u32 = 4;
+    /// The creator asked for notification. Every stream has it; the flag is only remembered, so that a
+    /// stream can be described and made again as it was asked for.
+    pub const NOTIFY: u32 = 16;
     /// All flags of this version.
-    pub const KNOWN: u32 = STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR;
+    pub const KNOWN: u32 = STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR | NOTIFY;
 }
 
 mod offset {

@@ -56,6 +56,8 @@ pub(crate) struct Attachment {
     /// Fork generation in which a frame is being written, or 0. Used under the lock.
     pub(crate) writing_since: AtomicU64,
     pub(crate) pins: Mutex<Vec<LocalPin>>,
+    /// Writable mappings to lend memory from, see [`super::lent`]; usually none or one.
+    pub(crate) windows: Mutex<Vec<Arc<Mapping>>>,
 }
 
 /// Attachments of this process, so that handles of one segment find each other.
@@ -162,6 +164,7 @@ impl Attachment {
             cached_head: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),
+            windows: Mutex::new(Vec::new()),
         });
         attachments.retain(|_, weak| weak.strong_count() > 0);
         attachments.insert(facts.identity, Arc::downgrade(&attachment));
@@ -213,14 +216,19 @@ impl Attachment {
         if let Some(mapping) = self.writable.get() {
             return Ok(mapping);
         }
-        let mapping = Mapping::new(
+        let mapping = self.map_writable()?;
+        // If another thread was faster, its mapping is as good.
+        Ok(self.writable.get_or_init(|| mapping))
+    }
+
+    /// One more mapping of the whole segment for writing.
+    pub(crate) fn map_writable(&self) -> io::Result<Mapping> {
+        Mapping::new(
             self.file.as_fd(),
             0,
             self.header.geometry.file_bytes,
             Protection::ReadWrite,
-        )?;
-        // If another thread was faster, its mapping is as good.
-        Ok(self.writable.get_or_init(|| mapping))
+        )
     }
 
     /// Address of the payload of `slot` for reading.
@@ -233,7 +241,7 @@ impl Attachment {
         Ok(self.payload_in(self.writable()?, slot))
     }
 
-    fn payload_in(&self, mapping: &Mapping, slot: usize) -> NonNull<u8> {
+    pub(crate) fn payload_in(&self, mapping: &Mapping, slot: usize) -> NonNull<u8> {
         let geometry = &self.header.geometry;
         // Whatever a shared word claimed: no address outside the mapping is ever made.
         let slot = slot.min(geometry.slots - 1);

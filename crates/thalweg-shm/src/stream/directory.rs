@@ -268,6 +268,9 @@ fn flags_of(options: &StreamOptions) -> u32 {
     if options.ends_with_creator {
         bits |= flags::ENDS_WITH_CREATOR;
     }
+    if options.notify {
+        bits |= flags::NOTIFY;
+    }
     if reads_without_writing(3) || reads_without_writing(0) {
         bits |= flags::WAKE_ALWAYS;
     }

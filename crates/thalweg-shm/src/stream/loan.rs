@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::attachment::Attachment;
 use super::error::WriteError;
+use super::lent::LentMemory;
 use super::lock::{HeldLock, Patience, WriteLock};
 use super::publication::{Publication, PublishOptions};
 use crate::array::{ArrayMut, ArrayRef};
@@ -46,23 +47,43 @@ impl Loan {
 
     /// Copies the newest frame into the slot, for changes in place. Zeros before the first frame.
     pub fn copy_last(&mut self) -> Result<(), WriteError> {
+        if self.head.count() == 0 {
+            return self.fill_zeros();
+        }
         self.check_own()?;
         let attachment = self.lock.attachment();
         let target = attachment.claimed_payload(self.slot())?;
         let bytes = attachment.header.geometry.payload_bytes;
-        if self.head.count() == 0 {
-            // SAFETY: the slot is `payload_bytes` long, mapped writable and claimed by this loan.
-            unsafe { std::ptr::write_bytes(target.as_ptr(), 0, bytes) };
-        } else {
-            let source = attachment.payload(self.head.slot());
-            // SAFETY: two different slots of one stream, each `payload_bytes` long.
-            unsafe { copy_bytes(source.as_ptr(), target.as_ptr(), bytes) };
-        }
+        let source = attachment.payload(self.head.slot());
+        // SAFETY: two different slots of one stream, each `payload_bytes` long.
+        unsafe { copy_bytes(source.as_ptr(), target.as_ptr(), bytes) };
         Ok(())
     }
 
     fn slot(&self) -> usize {
         self.claim.map_or(0, |claim| claim.slot)
+    }
+
+    /// Fills the slot with zeros.
+    pub fn fill_zeros(&mut self) -> Result<(), WriteError> {
+        self.check_own()?;
+        let attachment = self.lock.attachment();
+        let target = attachment.claimed_payload(self.slot())?;
+        let bytes = attachment.header.geometry.payload_bytes;
+        // SAFETY: the slot is `payload_bytes` long, mapped writable and claimed by this loan.
+        unsafe { std::ptr::write_bytes(target.as_ptr(), 0, bytes) };
+        Ok(())
+    }
+
+    /// The slot's memory in a form that outlives the loan and can be taken back, for code that
+    /// cannot be trusted to forget addresses. See [`LentMemory`].
+    pub fn lend(&self) -> Result<LentMemory, WriteError> {
+        self.check_own()?;
+        let attachment = self.lock.attachment();
+        LentMemory::new(attachment, self.slot()).map_err(|source| WriteError::System {
+            name: attachment.name(),
+            source,
+        })
     }
 
     /// The slot's memory, with undefined contents to begin with.

@@ -28,8 +28,10 @@ pub mod directory;
 pub mod error;
 mod frame;
 mod holder;
+mod lent;
 mod loan;
 mod lock;
+mod peek;
 mod publication;
 mod read;
 mod spin;
@@ -45,8 +47,10 @@ pub use directory::{Purged, StreamDirectory, StreamStat};
 use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
 pub use error::{StaleReason, WriteError};
 pub use frame::Frame;
+pub use lent::LentMemory;
 pub use loan::Loan;
 pub use lock::{Patience, WriteLock};
+pub use peek::Peek;
 pub use publication::{Publication, PublishOptions};
 use thalweg_os::process::Liveness;
 pub use wait::WaitPolicy;
@@ -78,6 +82,8 @@ pub struct StreamOptions {
     pub strict: bool,
     /// The stream is debris as soon as the creating process has ended.
     pub ends_with_creator: bool,
+    /// Remembered in the header and otherwise without effect: every stream wakes its waiters.
+    pub notify: bool,
 }
 
 impl StreamOptions {
@@ -91,6 +97,7 @@ impl StreamOptions {
             group: None,
             strict: false,
             ends_with_creator: false,
+            notify: false,
         }
     }
 }
@@ -168,15 +175,28 @@ impl Stream {
 
     /// True while some process is writing a frame, as far as one look can tell.
     pub fn is_being_written(&self) -> bool {
-        !crate::protocol::words::LockWord(
-            self.attachment
-                .words()
-                .control
-                .writer
-                .lock
-                .load(Ordering::Relaxed),
-        )
-        .is_free()
+        let words = self.attachment.words();
+        words.is_being_written(words.head())
+    }
+
+    /// The newest count and the state of the next frame in one number: twice the count at rest, one
+    /// more while the next frame is written, and negative (one's complement of the latter) while readers get
+    /// [`ReadError::Inconsistent`].
+    pub fn write_sequence(&self) -> i64 {
+        let words = self.attachment.words();
+        let head = words.head();
+        let at_rest = (head.count() << 1).cast_signed();
+        if self.attachment.check_consistent(head).is_err() {
+            !(at_rest + 1)
+        } else {
+            at_rest + i64::from(words.is_being_written(head))
+        }
+    }
+
+    /// The newest slot's memory without a pin: it changes as soon as the writer comes round to it.
+    /// While the calling thread holds the writer lock it stays as it is.
+    pub fn peek(&self) -> Peek {
+        Peek::new(&self.attachment)
     }
 
     /// Copies `payload`, of the stream's dtype and shape, into a fresh slot and publishes it.

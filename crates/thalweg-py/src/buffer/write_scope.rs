@@ -1,0 +1,228 @@
+//! Writing a frame in place: the `with` blocks of `loan`, `write_view` and `write_view_locked`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use thalweg::shm::stream::error::{LockError, WriteError};
+use thalweg::{Loan, Patience, PublishOptions, Stream};
+
+use super::lent::Lent;
+use crate::error;
+use crate::interrupt::interruptible;
+use crate::numpy;
+use crate::time::deadline_ns;
+
+/// What a lent slot holds to begin with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Whatever was in it.
+    Undefined,
+    /// A copy of the newest frame; zeros before the first.
+    LastFrame,
+}
+
+/// A `with` block that lends the slot of the next frame as a writable array. It is published when
+/// the block ends, given up when the block raises. May be entered again after it ended.
+///
+/// Native, because Python runs signal handlers between the instructions of Python code: one that
+/// raises inside an `__exit__` written in Python would leave the frame open and the lock taken.
+#[pyclass(frozen, module = "thalweg", name = "Loan")]
+pub(crate) struct WriteScope {
+    name: String,
+    stream: Arc<Stream>,
+    contents: Contents,
+    timeout: Option<f64>,
+    frame_id: Option<u64>,
+    /// The Python call that needs the lock taken before; `None` takes it.
+    requires_lock: Option<String>,
+    open: Mutex<Option<Open>>,
+}
+
+/// A block that was entered.
+struct Open {
+    /// Before the loan: the memory is taken back before the slot is given up.
+    lease: Lease,
+    loan: Loan,
+    /// The array over the memory. NumPy hangs every array made of `view` on this one, so that its
+    /// references tell how many of them are alive.
+    root: Py<PyAny>,
+    /// What the block gets: a view of all of `root`.
+    view: Py<PyAny>,
+    root_references: isize,
+}
+
+impl WriteScope {
+    pub(crate) fn new(
+        name: &str,
+        stream: &Arc<Stream>,
+        contents: Contents,
+        timeout: Option<f64>,
+        frame_id: Option<u64>,
+        requires_lock: Option<&str>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            stream: Arc::clone(stream),
+            contents,
+            timeout,
+            frame_id,
+            requires_lock: requires_lock.map(str::to_owned),
+            open: Mutex::new(None),
+        }
+    }
+
+    /// Nothing under this lock calls into Python.
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_loan(&self, py: Python<'_>) -> PyResult<Loan> {
+        if let Some(operation) = &self.requires_lock
+            && self.stream.lock_depth() == 0
+        {
+            return Err(PyRuntimeError::new_err(format!(
+                "{operation} requires that the calling thread holds the shared memory lock of stream \
+                 {}: use it inside `with handle.locked():`",
+                error::quoted(&self.name)
+            )));
+        }
+        let deadline_ns = deadline_ns(self.timeout)?;
+        let at_once = Patience {
+            deadline_ns: Some(0),
+            interrupt: None,
+        };
+        match self.stream.loan(at_once) {
+            Err(WriteError::Lock(LockError::TimedOut { .. })) => interruptible(
+                py,
+                |interrupt| {
+                    self.stream.loan(Patience {
+                        deadline_ns,
+                        interrupt: Some(interrupt),
+                    })
+                },
+                error::of_write,
+            ),
+            outcome => outcome.map_err(error::of_write),
+        }
+    }
+}
+
+#[pymethods]
+impl WriteScope {
+    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.open().is_some() {
+            return Err(PyRuntimeError::new_err(format!(
+                "this block of stream {} was entered already",
+                error::quoted(&self.name)
+            )));
+        }
+        let mut loan = self.take_loan(py)?;
+        if self.contents == Contents::LastFrame {
+            py.detach(|| loan.copy_last()).map_err(error::of_write)?;
+        }
+        let memory = loan.lend().map_err(error::of_write)?;
+        let lent = Bound::new(py, Lent::new(&self.stream, memory))?;
+        let (shape, dtype) = (self.stream.shape(), self.stream.dtype().name());
+        let root = numpy::array_over(lent.as_any(), shape, dtype)?;
+        let view = root.get_item(py.Ellipsis())?;
+        let opened = Open {
+            lease: Lease {
+                lent: lent.unbind(),
+                is_settled: false,
+            },
+            loan,
+            root_references: references(&root),
+            root: root.unbind(),
+            view: view.clone().unbind(),
+        };
+        *self.open() = Some(opened);
+        Ok(view)
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let Some(mut open) = self.open().take() else {
+            return Err(PyRuntimeError::new_err(format!(
+                "this block of stream {} was not entered",
+                error::quoted(&self.name)
+            )));
+        };
+        open.take_back(py).map_err(|source| {
+            error::of_write(WriteError::System {
+                name: self.name.clone(),
+                source,
+            })
+        })?;
+        if !kind.is_none() {
+            open.loan.abort();
+            return Ok(());
+        }
+        let options = PublishOptions {
+            frame_id: self.frame_id,
+            origin_ns: None,
+        };
+        open.loan
+            .publish(options)
+            .map(drop)
+            .map_err(error::of_write)
+    }
+}
+
+impl Open {
+    /// Ends the lending: the array of the block becomes read-only, and other views that are still
+    /// alive become private copies of what they show.
+    fn take_back(&mut self, py: Python<'_>) -> std::io::Result<()> {
+        let root = self.root.bind(py);
+        let view = self.view.bind(py);
+        let lent = self.lease.lent.get();
+        // Of `view` there is this reference and the block's variable; more may be a tensor of another
+        // library or a memoryview.
+        lent.end();
+        let has_survivors =
+            references(root) > self.root_references || references(view) > 2 || lent.buffers() > 0;
+        // First the root: an array over a read-only one cannot be made writable again. Both are
+        // plain arrays, for which this cannot fail.
+        for array in [root, view] {
+            if let Err(refused) = numpy::make_read_only(array) {
+                refused.write_unraisable(py, Some(array));
+            }
+        }
+        if has_survivors {
+            py.detach(|| lent.memory().revoke())?;
+        } else {
+            lent.memory().reuse();
+        }
+        self.lease.is_settled = true;
+        Ok(())
+    }
+}
+
+/// How many references to `object` there are.
+fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: `object` is alive and the interpreter is attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// Memory that is out in Python programs. Where nobody could look for survivors, there may be some.
+struct Lease {
+    lent: Py<Lent>,
+    is_settled: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            let lent = self.lent.get();
+            lent.end();
+            // Out of memory: then the survivors stay what they are, views of a slot.
+            lent.memory().revoke().ok();
+        }
+    }
+}

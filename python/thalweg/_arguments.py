@@ -1,0 +1,92 @@
+"""Checking what callers pass, with errors that say what was expected."""
+
+from __future__ import annotations
+
+import grp
+import operator
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+FRAME_ID_MASK: Final = (1 << 64) - 1
+
+
+def checked_name(name: object) -> str:
+    """`name` if it is a text; what kind of text is checked with the stream."""
+    if not isinstance(name, str):
+        raise ValueError(f"stream name must be a non-empty string, got {name!r}")
+    return name
+
+
+def checked_shape(shape: Iterable[int] | None) -> tuple[int, ...]:
+    """The extents, each a positive integer."""
+    if shape is None or (isinstance(shape, int) and not shape):
+        raise ValueError(f"shape needs at least one dimension, got {shape!r}")
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
+        raise TypeError(f"shape must be a sequence of integers, got {shape!r}")
+    extents = tuple(_extent(extent) for extent in shape)
+    if not extents:
+        raise ValueError("shape needs at least one dimension, got ()")
+    if any(extent <= 0 for extent in extents):
+        raise ValueError(f"shape {extents} is not valid: every dimension must be positive")
+    return extents
+
+
+def _extent(extent: Any) -> int:
+    try:
+        return operator.index(extent)
+    except TypeError:
+        # A float that is a whole number says what it means.
+        if isinstance(extent, (float, np.floating)) and extent.is_integer():
+            return int(extent)
+        raise TypeError(
+            f"shape must be a sequence of integers, got the extent {extent!r}"
+        ) from None
+
+
+def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype, in native byte order. Whether frames can have it is checked with the stream."""
+    element = np.dtype(dtype)
+    if not element.isnative:
+        raise ValueError(f"unsupported dtype {element.str!r}: the byte order is not native")
+    return element
+
+
+def check_size(size: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """An error if a frame does not have `size` bytes."""
+    frame_bytes = dtype.itemsize
+    for extent in shape:
+        frame_bytes *= extent
+    if int(size) != frame_bytes:
+        raise ValueError(
+            f"size does not match: {size} bytes given, a frame of shape {shape} and dtype {dtype} "
+            f"has {frame_bytes}"
+        )
+
+
+def checked_frame_id(frame_id: Any) -> int | None:
+    """The id, modulo 2**64."""
+    return None if frame_id is None else int(frame_id) & FRAME_ID_MASK
+
+
+def checked_after(after: Any) -> int:
+    """A count to wait to see passed."""
+    try:
+        count = int(after)
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"after must be an integer, got {after!r}") from problem
+    if count < 0:
+        raise ValueError(f"after must not be negative, got {after}")
+    return count
+
+
+def checked_group(group: str | int | None) -> int | None:
+    """Number of the group."""
+    if not isinstance(group, str):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group {group!r} on this system") from None
