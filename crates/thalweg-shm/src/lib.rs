@@ -23,6 +23,6 @@ pub use array::{ArrayError, ArrayMut, ArrayRef};
 pub use dtype::{DType, Element};
 #[cfg(not(loom))]
 pub use stream::{
-    Frame, Interrupt, LentMemory, Loan, Patience, Peek, Publication, PublishOptions, Purged,
-    StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
+    Frame, HistoryFrame, Interrupt, LentMemory, Loan, Patience, Peek, Publication, PublishOptions,
+    Purged, StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
 };

@@ -1,8 +1,9 @@
 //! Named streams: the newest frame, and a bounded history, of one array.
 //!
 //! One writer at a time, any number of readers; readers never slow the writer and the writer never
-//! waits for them. Three ways to read: [`Stream::read`] copies, [`Stream::borrow`] pins the frame
-//! in place, waiting is for a count above one already seen. Two ways to write: [`Stream::write`]
+//! waits for them. Four ways to read: [`Stream::read`] copies, [`Stream::history`] copies the last
+//! few frames, [`Stream::borrow`] pins the frame in place, waiting is for a count above one already
+//! seen. Two ways to write: [`Stream::write`]
 //! copies in, [`Stream::loan`] lends the next slot.
 //!
 //! ```
@@ -27,6 +28,7 @@ mod attachment;
 pub mod directory;
 pub mod error;
 mod frame;
+mod history;
 mod holder;
 mod lent;
 mod loan;
@@ -47,6 +49,7 @@ pub use directory::{Purged, StreamDirectory, StreamStat};
 use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
 pub use error::{StaleReason, WriteError};
 pub use frame::Frame;
+pub use history::HistoryFrame;
 pub use lent::LentMemory;
 pub use loan::Loan;
 pub use lock::{Patience, WriteLock};
@@ -227,7 +230,7 @@ impl Stream {
         out: &mut [u8],
         deadline_ns: Option<u64>,
     ) -> Result<Publication, ReadError> {
-        self.check_size(out.len())?;
+        self.attachment.check_size(out.len())?;
         // SAFETY: `out` is private memory of `payload_bytes` bytes.
         unsafe {
             self.attachment
@@ -249,7 +252,10 @@ impl Stream {
             });
         }
         let Some(target) = NonNull::new(out.as_bytes_mut_ptr()) else {
-            return self.check_size(0).map(|()| Publication::default());
+            return self
+                .attachment
+                .check_size(0)
+                .map(|()| Publication::default());
         };
         // SAFETY: dtype and shape were compared, so `out` holds `payload_bytes` writable bytes;
         // an exclusive view of them is no part of the stream's read-only mapping.
@@ -267,21 +273,9 @@ impl Stream {
         size_bytes: usize,
         deadline_ns: Option<u64>,
     ) -> Result<Publication, ReadError> {
-        self.check_size(size_bytes)?;
+        self.attachment.check_size(size_bytes)?;
         // SAFETY: the size was checked; the caller vouches for the rest.
         unsafe { self.attachment.read_to(target, deadline_ns) }
-    }
-
-    fn check_size(&self, found_bytes: usize) -> Result<(), ReadError> {
-        if found_bytes == self.payload_bytes() {
-            Ok(())
-        } else {
-            Err(ReadError::Size {
-                name: self.attachment.name(),
-                expected_bytes: self.payload_bytes(),
-                found_bytes,
-            })
-        }
     }
 
     /// The newest frame's bytes in a vector.

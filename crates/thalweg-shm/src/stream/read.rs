@@ -95,6 +95,20 @@ impl Attachment {
         Ok(Some(publication))
     }
 
+    /// An error when `found_bytes` is not the size of a frame.
+    pub(crate) fn check_size(&self, found_bytes: usize) -> Result<(), ReadError> {
+        let expected_bytes = self.header.geometry.payload_bytes;
+        if found_bytes == expected_bytes {
+            Ok(())
+        } else {
+            Err(ReadError::Size {
+                name: self.name(),
+                expected_bytes,
+                found_bytes,
+            })
+        }
+    }
+
     /// An error when the newest frame is not what it should be: abandoned in a strict stream, or
     /// never completed at all.
     pub(crate) fn check_consistent(&self, head: Head) -> Result<(), ()> {
