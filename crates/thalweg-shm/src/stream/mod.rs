@@ -25,6 +25,7 @@
 //! ```
 
 mod attachment;
+mod cadence;
 pub mod directory;
 pub mod error;
 mod frame;
@@ -45,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use attachment::Attachment;
 pub use attachment::Interrupt;
+use cadence::Cadence;
 pub use directory::{Purged, StreamDirectory, StreamStat};
 use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
 pub use error::{StaleReason, WriteError};
@@ -57,7 +59,7 @@ pub use peek::Peek;
 pub use publication::{Publication, PublishOptions};
 use thalweg_os::process::Liveness;
 pub use wait::WaitPolicy;
-use wait::{Cadence, Waiter};
+use wait::Waiter;
 
 use crate::array::{ArrayMut, ArrayRef};
 use crate::dtype::DType;

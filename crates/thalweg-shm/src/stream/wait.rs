@@ -1,11 +1,12 @@
 //! Waiting for a newer frame: spinning where that pays, sleeping otherwise.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thalweg_os::clock::monotonic_ns;
 use thalweg_os::futex::{self, Wake};
 
 use super::attachment::{Attachment, stale_state};
+use super::cadence::{Cadence, GRACE_NS, SpinBudget};
 use super::error::WaitError;
 use super::lock::Patience;
 use super::spin::{self, SpinPermit};
@@ -26,49 +27,6 @@ pub enum WaitPolicy {
 /// A sleep is cut into slices of this length, only to survive a notifier that died between
 /// publishing and waking, and to look whether the name still leads here.
 const SLICE_NS: u64 = 100_000_000;
-/// Everybody may spin this long: the cost of one sleep and wake.
-const GRACE_NS: u64 = 2_000;
-/// Streams whose frames usually take longer than this to come are slept for at once.
-const WORTH_SPINNING_NS: u64 = 50_000;
-/// First guess of how long a frame takes.
-const FIRST_GUESS_NS: u64 = 10_000;
-
-/// What one handle has learnt about its stream's cadence.
-#[derive(Debug)]
-pub(crate) struct Cadence {
-    usual_wait_ns: AtomicU64,
-}
-
-impl Cadence {
-    pub(crate) fn new() -> Self {
-        Self {
-            usual_wait_ns: AtomicU64::new(FIRST_GUESS_NS),
-        }
-    }
-
-    /// Running mean over about eight waits. Racing threads may lose one sample: harmless.
-    fn learn(&self, waited_ns: u64) {
-        let usual = self.usual_wait_ns.load(Ordering::Relaxed);
-        // A pause of minutes says no more than one of a few milliseconds.
-        let sample = waited_ns.min(64 * WORTH_SPINNING_NS);
-        let next = usual - usual / 8 + sample / 8;
-        self.usual_wait_ns.store(next, Ordering::Relaxed);
-    }
-
-    fn spin_budget_ns(&self) -> u64 {
-        let usual = self.usual_wait_ns.load(Ordering::Relaxed);
-        if usual > WORTH_SPINNING_NS {
-            GRACE_NS
-        } else {
-            // Never longer than what is worth it: a spinner that shares its CPU with the writer
-            // keeps it from writing.
-            usual
-                .saturating_mul(4)
-                .clamp(5 * GRACE_NS, WORTH_SPINNING_NS)
-        }
-    }
-}
-
 /// What spinning came to.
 enum Spun {
     /// A newer frame, seen at about this monotonic time.
@@ -194,7 +152,11 @@ impl Waiter<'_> {
             WaitPolicy::Adaptive if !spin::another_cpu_is_allowed(began_ns) => {
                 return Ok(Spun::Nothing);
             }
-            WaitPolicy::Adaptive => self.cadence.spin_budget_ns(),
+            WaitPolicy::Adaptive => match self.cadence.next_budget() {
+                SpinBudget::Nothing => return Ok(Spun::Nothing),
+                SpinBudget::Grace => GRACE_NS,
+                SpinBudget::Window { budget_ns } => budget_ns,
+            },
         };
         let head = &self.attachment.words().control.head.head;
         let mut permit: Option<SpinPermit> = None;
@@ -208,6 +170,7 @@ impl Waiter<'_> {
                 if current != seen || Head(current).count() > after {
                     seen = current;
                     if let Some(count) = self.look(after)? {
+                        self.cadence.spun_with_success();
                         // The clock was read a few polls ago: near enough to learn from, and
                         // another reading would delay the caller by half a hand-off.
                         return Ok(Spun::New {
@@ -229,6 +192,10 @@ impl Waiter<'_> {
                 continue;
             }
             if spun_ns >= budget_ns {
+                // The grace time is no attempt: it costs no more than the sleep it may save.
+                if budget_ns > GRACE_NS {
+                    self.cadence.spun_in_vain();
+                }
                 return Ok(Spun::Nothing);
             }
             if spun_ns > GRACE_NS && permit.is_none() {
