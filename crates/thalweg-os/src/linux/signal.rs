@@ -86,6 +86,29 @@ pub fn ignore_stop_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `work` with all signals blocked in the calling thread. Threads that it starts keep them
+/// blocked: handlers then run in threads that expect to be interrupted.
+pub fn while_blocked<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let mut every = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the whole set and cannot fail for a valid address.
+    unsafe { libc::sigfillset(every.as_mut_ptr()) };
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: the first set was initialised, the second is written by the call.
+    let blocked =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, every.as_ptr(), before.as_mut_ptr()) };
+    if blocked != 0 {
+        return Err(io::Error::from_raw_os_error(blocked));
+    }
+    let result = work();
+    // SAFETY: written by the call above, which succeeded; no old mask is asked for.
+    let restored =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    if restored != 0 {
+        return Err(io::Error::from_raw_os_error(restored));
+    }
+    Ok(result)
+}
+
 fn stop_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the whole set and cannot fail for a valid address.

@@ -350,6 +350,17 @@ pub enum WaitError {
         /// Why.
         reason: StaleReason,
     },
+    /// A wait for any of several streams was given none.
+    #[error("no stream to wait for: name at least one")]
+    NoStream,
+    /// The thread that waits on behalf of futures could not be started.
+    #[error("cannot wait for stream {name:?}: no thread could be started to wait for it: {source}")]
+    System {
+        /// The stream.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Somebody closed the handle meanwhile.
     #[error("stream {name:?} was closed while a read was waiting")]
     Closed {

@@ -29,6 +29,7 @@ mod cadence;
 pub mod directory;
 pub mod error;
 mod frame;
+mod future;
 mod history;
 mod holder;
 mod lent;
@@ -36,6 +37,7 @@ mod loan;
 mod lock;
 mod peek;
 mod publication;
+mod reactor;
 mod read;
 mod spin;
 mod wait;
@@ -51,6 +53,7 @@ pub use directory::{Purged, StreamDirectory, StreamStat};
 use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
 pub use error::{StaleReason, WriteError};
 pub use frame::Frame;
+pub use future::{AnyAfter, NextAfter};
 pub use history::HistoryFrame;
 pub use lent::LentMemory;
 pub use loan::Loan;
@@ -114,7 +117,7 @@ impl StreamOptions {
 #[derive(Debug)]
 pub struct Stream {
     attachment: Arc<Attachment>,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     cadence: Cadence,
 }
 
@@ -122,7 +125,7 @@ impl Stream {
     fn of(attachment: Arc<Attachment>) -> Self {
         Self {
             attachment,
-            closed: AtomicBool::new(false),
+            closed: Arc::new(AtomicBool::new(false)),
             cadence: Cadence::new(),
         }
     }
@@ -350,8 +353,13 @@ impl Stream {
     /// Ends every wait under this handle with an error, those to come included. Views stay valid.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        // Strangers wake once and sleep again.
-        self.nudge();
+        if self.is_writable() {
+            // Strangers wake once and sleep again.
+            self.nudge();
+        } else {
+            // Threads that wait find out within 100 ms.
+            reactor::look_again(&self.attachment);
+        }
     }
 
     /// Declares the end of the stream: waits for more end with an error.

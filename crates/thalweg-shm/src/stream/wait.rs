@@ -26,7 +26,11 @@ pub enum WaitPolicy {
 
 /// A sleep is cut into slices of this length, only to survive a notifier that died between
 /// publishing and waking, and to look whether the name still leads here.
-const SLICE_NS: u64 = 100_000_000;
+pub(crate) const SLICE_NS: u64 = 100_000_000;
+/// Where the kernel cannot watch several words at once, sleeps are this short at first.
+pub(crate) const FIRST_NAP_NS: u64 = 50_000;
+/// They double up to this.
+pub(crate) const LONGEST_NAP_NS: u64 = 1_000_000;
 /// What spinning came to.
 enum Spun {
     /// A newer frame, seen at about this monotonic time.
@@ -42,11 +46,9 @@ enum Spun {
 pub(crate) fn wait_any(waiters: &[(Waiter<'_>, u64)]) -> Result<usize, WaitError> {
     let Some((first, _)) = waiters.first() else {
         // Nothing will ever come from no stream.
-        return Err(WaitError::Closed {
-            name: String::new(),
-        });
+        return Err(WaitError::NoStream);
     };
-    let mut nap_ns = 50_000;
+    let mut nap_ns = FIRST_NAP_NS;
     loop {
         let mut words = Vec::with_capacity(waiters.len());
         for (index, (waiter, after)) in waiters.iter().enumerate() {
@@ -67,7 +69,7 @@ pub(crate) fn wait_any(waiters: &[(Waiter<'_>, u64)]) -> Result<usize, WaitError
         if futex::wait_any(&words, end_ns).is_none() {
             let (word, expected) = words[0];
             futex::wait(word, expected, Some(end_ns.min(now_ns + nap_ns)));
-            nap_ns = (2 * nap_ns).min(1_000_000);
+            nap_ns = (2 * nap_ns).min(LONGEST_NAP_NS);
         }
         let now_ns = monotonic_ns();
         for (waiter, after) in waiters {
@@ -86,6 +88,37 @@ pub(crate) fn wait_any(waiters: &[(Waiter<'_>, u64)]) -> Result<usize, WaitError
             }
             first.check_deadline(waiters[0].1, now_ns)?;
         }
+    }
+}
+
+/// The newest count of a stream if it is above `after`; an error if it never will be. A frame that was
+/// given up is one, too, if `heeds_aborts`.
+pub(crate) fn look(
+    attachment: &Attachment,
+    closed: &AtomicBool,
+    heeds_aborts: bool,
+    after: u64,
+) -> Result<Option<u64>, WaitError> {
+    let words = attachment.words();
+    let head = words.head();
+    let name = || attachment.name();
+    if closed.load(Ordering::Relaxed) {
+        return Err(WaitError::Closed { name: name() });
+    }
+    if heeds_aborts {
+        attachment
+            .check_consistent(head)
+            .map_err(|()| WaitError::Inconsistent { name: name() })?;
+    }
+    if head.count() > after {
+        return Ok(Some(head.count()));
+    }
+    match stale_state(words.state()) {
+        Some(reason) => Err(WaitError::Stale {
+            name: name(),
+            reason,
+        }),
+        None => Ok(None),
     }
 }
 
@@ -122,27 +155,7 @@ impl Waiter<'_> {
 
     /// The newest count if it is above `after`; an error if it never will be.
     fn look(&self, after: u64) -> Result<Option<u64>, WaitError> {
-        let words = self.attachment.words();
-        let head = words.head();
-        let name = || self.attachment.name();
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(WaitError::Closed { name: name() });
-        }
-        if self.heeds_aborts {
-            self.attachment
-                .check_consistent(head)
-                .map_err(|()| WaitError::Inconsistent { name: name() })?;
-        }
-        if head.count() > after {
-            return Ok(Some(head.count()));
-        }
-        match stale_state(words.state()) {
-            Some(reason) => Err(WaitError::Stale {
-                name: name(),
-                reason,
-            }),
-            None => Ok(None),
-        }
+        look(self.attachment, self.closed, self.heeds_aborts, after)
     }
 
     fn spin(&self, after: u64, began_ns: u64) -> Result<Spun, WaitError> {

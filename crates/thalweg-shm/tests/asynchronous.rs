@@ -1,0 +1,540 @@
+//! Waiting as futures: whom they wake, what ends them, and what they leave behind.
+#![cfg(not(loom))]
+#![expect(unsafe_code, reason = "forking is a call into the C library")]
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use thalweg_os::clock::deadline_after;
+use thalweg_shm::stream::error::WaitError;
+use thalweg_shm::{
+    ArrayRef, DType, NextAfter, Patience, PublishOptions, StaleReason, Stream, StreamDirectory,
+    StreamOptions,
+};
+
+/// Threads are counted and processes forked: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Longer than anything takes on any machine.
+const WATCHDOG: Duration = Duration::from_secs(30);
+
+struct Scratch {
+    directory: StreamDirectory,
+    folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn scratch() -> Scratch {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::Builder::new()
+        .prefix("thalweg-test-")
+        .tempdir_in("/dev/shm")
+        .expect("a folder");
+    Scratch {
+        directory: StreamDirectory::new(folder.path()),
+        folder,
+        _turn: turn,
+    }
+}
+
+impl Scratch {
+    fn create(&self, name: &str) -> Stream {
+        let options = StreamOptions::new(DType::Uint64, &[4]);
+        self.directory.create(name, &options).expect("created")
+    }
+}
+
+fn soon() -> Patience<'static> {
+    Patience::until(deadline_after(WATCHDOG))
+}
+
+fn write(stream: &Stream, value: u64) {
+    let payload = [value; 4];
+    let frame = ArrayRef::from_slice(&payload, &[4]);
+    stream
+        .write(frame, PublishOptions::default(), soon())
+        .expect("written");
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs `future` on this thread; panics if it takes suspiciously long.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let give_up = Instant::now() + WATCHDOG;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "the task was never woken");
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Several waits in one task.
+struct Join {
+    waits: Vec<NextAfter>,
+    outcomes: Vec<Option<Result<u64, WaitError>>>,
+}
+
+impl Join {
+    fn new(waits: impl IntoIterator<Item = NextAfter>) -> Self {
+        let waits: Vec<NextAfter> = waits.into_iter().collect();
+        let outcomes = waits.iter().map(|_| None).collect();
+        Self { waits, outcomes }
+    }
+}
+
+impl Future for Join {
+    type Output = Vec<Result<u64, WaitError>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { waits, outcomes } = self.get_mut();
+        for (wait, outcome) in waits.iter_mut().zip(outcomes.iter_mut()) {
+            if outcome.is_none()
+                && let Poll::Ready(found) = Pin::new(wait).poll(context)
+            {
+                *outcome = Some(found);
+            }
+        }
+        if outcomes.iter().all(Option::is_some) {
+            Poll::Ready(outcomes.drain(..).flatten().collect())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// Counts how often it was called.
+#[derive(Default)]
+struct Tally(AtomicUsize);
+
+impl Wake for Tally {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls once, as an executor does when it first sees the task; the future must not be ready.
+fn begin(future: &mut NextAfter, waker: &Waker) {
+    let polled = Pin::new(future).poll(&mut Context::from_waker(waker));
+    assert!(
+        polled.is_pending(),
+        "ready before anything came: {polled:?}"
+    );
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + WATCHDOG;
+    while !holds() {
+        assert!(Instant::now() < give_up, "never came true: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Threads of this process.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("readable");
+    tasks.count()
+}
+
+/// A forked process that runs `work` and nothing else.
+struct Child(libc::pid_t);
+
+impl Child {
+    fn start(work: impl FnOnce()) -> Self {
+        // SAFETY: the child runs `work` on its only thread and ends without returning.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(outcome.is_err())) };
+        }
+        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+        Self(pid)
+    }
+
+    fn finish(self) {
+        let mut status = 0;
+        // SAFETY: `status` is a local the kernel fills in.
+        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        assert_eq!((waited, status), (self.0, 0), "the child failed");
+    }
+}
+
+fn is_send_and_static<T: Send + 'static>(value: T) -> T {
+    value
+}
+
+#[test]
+fn a_frame_ends_the_wait_for_it() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    write(&stream, 1);
+    assert_eq!(block_on(stream.next_after(0)).expect("there already"), 1);
+    let future = is_send_and_static(stream.next_after(1));
+    let awaiting = std::thread::spawn(|| block_on(future));
+    write(&stream, 2);
+    assert_eq!(awaiting.join().expect("no panic").expect("awaited"), 2);
+}
+
+#[test]
+fn no_frame_is_missed_in_an_exchange() {
+    const ROUNDS: u64 = 2000;
+    let scratch = scratch();
+    let (there, back) = (scratch.create("there"), scratch.create("back"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..ROUNDS {
+                let count = block_on(there.next_after(round)).expect("awaited");
+                write(&back, count);
+            }
+        });
+        for round in 0..ROUNDS {
+            write(&there, round);
+            let count = block_on(back.next_after(round)).expect("awaited");
+            assert_eq!(count, round + 1);
+        }
+    });
+}
+
+#[test]
+fn all_who_wait_for_one_stream_are_woken() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let futures = Join::new((0..64).map(|_| stream.next_after(0)));
+    let awaiting = std::thread::spawn(|| block_on(futures));
+    write(&stream, 1);
+    for outcome in awaiting.join().expect("no panic") {
+        assert_eq!(outcome.expect("awaited"), 1);
+    }
+}
+
+#[test]
+fn hundreds_of_waits_share_one_thread() {
+    let scratch = scratch();
+    // In a process of its own, whose reactor has seen no other test.
+    Child::start(|| {
+        let streams = ["a", "b", "c"].map(|name| scratch.create(name));
+        let tally = Arc::new(Tally::default());
+        let waker = Waker::from(Arc::clone(&tally));
+        let mut futures: Vec<NextAfter> = (0..300)
+            .map(|index| streams[index % 3].next_after(0))
+            .collect();
+        assert_eq!(threads(), 1, "nothing is awaited yet");
+        futures.iter_mut().for_each(|future| begin(future, &waker));
+        assert_eq!(threads(), 1 + 1);
+        write(&streams[1], 1);
+        until("100 tasks are woken", || {
+            tally.0.load(Ordering::SeqCst) == 100
+        });
+        write(&streams[0], 1);
+        write(&streams[2], 1);
+        until("all are woken", || tally.0.load(Ordering::SeqCst) == 300);
+        let ended = block_on(Join::new(futures));
+        assert!(ended.iter().all(|outcome| matches!(outcome, Ok(1))));
+        assert_eq!(
+            tally.0.load(Ordering::SeqCst),
+            300,
+            "each task was woken once"
+        );
+        assert_eq!(threads(), 1 + 1);
+    })
+    .finish();
+}
+
+#[test]
+fn more_streams_than_one_thread_can_watch_are_watched_by_two() {
+    let scratch = scratch();
+    Child::start(|| {
+        let streams: Vec<Stream> = (0..140)
+            .map(|index| scratch.create(&format!("s{index}")))
+            .collect();
+        let tally = Arc::new(Tally::default());
+        let waker = Waker::from(Arc::clone(&tally));
+        let mut futures: Vec<NextAfter> =
+            streams.iter().map(|stream| stream.next_after(0)).collect();
+        futures.iter_mut().for_each(|future| begin(future, &waker));
+        assert_eq!(threads(), 1 + 2);
+        for (index, stream) in streams.iter().enumerate() {
+            write(stream, 1);
+            until("the task is woken", || {
+                tally.0.load(Ordering::SeqCst) == index + 1
+            });
+        }
+        // What was left is filled up again.
+        let mut again: Vec<NextAfter> = streams.iter().map(|stream| stream.next_after(1)).collect();
+        again.iter_mut().for_each(|future| begin(future, &waker));
+        assert_eq!(threads(), 1 + 2);
+    })
+    .finish();
+}
+
+#[test]
+fn a_dropped_future_leaves_nothing_behind() {
+    let scratch = scratch();
+    drop(scratch.create("cancelled"));
+    // The system shows the mappings of its creator under another name.
+    let stream = scratch.directory.open("cancelled").expect("open");
+    let tally = Arc::new(Tally::default());
+    let waker = Waker::from(Arc::clone(&tally));
+    let mut futures: Vec<NextAfter> = (0..10).map(|_| stream.next_after(0)).collect();
+    futures.iter_mut().for_each(|future| begin(future, &waker));
+    drop(waker);
+    let kept = futures.split_off(9);
+    drop(futures);
+    assert_eq!(Arc::strong_count(&tally), 2, "one waker is left, and this");
+    write(&stream, 1);
+    until("the one that is left is woken", || {
+        tally.0.load(Ordering::SeqCst) == 1
+    });
+    drop(kept);
+    let mut last = stream.next_after(1);
+    begin(&mut last, Waker::noop());
+    drop(stream);
+    let is_mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("readable");
+        maps.contains("thalweg.cancelled")
+    };
+    assert!(is_mapped(), "a future holds a share of the mapping");
+    drop(last);
+    until("the mapping is gone", || !is_mapped());
+    assert_eq!(
+        tally.0.load(Ordering::SeqCst),
+        1,
+        "the others were not woken"
+    );
+}
+
+#[test]
+fn a_future_wakes_the_task_that_polled_it_last() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let (first, second) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
+    let mut future = stream.next_after(0);
+    begin(&mut future, &Waker::from(Arc::clone(&first)));
+    begin(&mut future, &Waker::from(Arc::clone(&second)));
+    assert_eq!(Arc::strong_count(&first), 1, "its waker was dropped");
+    write(&stream, 1);
+    until("the second is woken", || {
+        second.0.load(Ordering::SeqCst) == 1
+    });
+    assert_eq!(first.0.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn unlinking_and_closing_and_ending_end_futures() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let awaiting = {
+        let future = stream.next_after(0);
+        std::thread::spawn(|| block_on(future))
+    };
+    stream.unlink().expect("removed");
+    let outcome = awaiting.join().expect("no panic");
+    assert!(matches!(
+        outcome,
+        Err(WaitError::Stale {
+            reason: StaleReason::Unlinked,
+            ..
+        })
+    ));
+
+    let stream = scratch.create("s");
+    let other = stream.duplicate();
+    let (future, of_other) = (stream.next_after(0), other.next_after(0));
+    let awaiting = std::thread::spawn(|| block_on(future));
+    stream.close();
+    let outcome = awaiting.join().expect("no panic");
+    assert!(matches!(outcome, Err(WaitError::Closed { .. })));
+    let awaiting = std::thread::spawn(|| block_on(of_other));
+    drop(other);
+    stream.end();
+    let outcome = awaiting.join().expect("no panic");
+    assert!(matches!(
+        outcome,
+        Err(WaitError::Stale {
+            reason: StaleReason::Ended,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_name_that_went_without_notice_ends_futures_too() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let mut future = stream.next_after(0);
+    begin(&mut future, Waker::noop());
+    std::fs::remove_file(scratch.folder.path().join("thalweg.s")).expect("removed");
+    assert!(matches!(
+        block_on(future),
+        Err(WaitError::Stale {
+            reason: StaleReason::Unlinked,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_frame_given_up_ends_only_those_waits_that_heed_it() {
+    let scratch = scratch();
+    let options = StreamOptions {
+        strict: true,
+        ..StreamOptions::new(DType::Uint64, &[4])
+    };
+    let stream = scratch
+        .directory
+        .create("strict", &options)
+        .expect("created");
+    write(&stream, 1);
+    let (heeding, patient) = (stream.next_after(1), stream.next_frame_after(1));
+    let awaiting = std::thread::spawn(|| block_on(patient));
+    let heeding = std::thread::spawn(|| block_on(heeding));
+    stream.loan(soon()).expect("lent").abort();
+    let outcome = heeding.join().expect("no panic");
+    assert!(matches!(outcome, Err(WaitError::Inconsistent { .. })));
+    write(&stream, 2);
+    assert_eq!(awaiting.join().expect("no panic").expect("awaited"), 2);
+}
+
+#[test]
+fn any_of_several_streams_ends_the_wait() {
+    let scratch = scratch();
+    let (first, second) = (scratch.create("first"), scratch.create("second"));
+    for round in 0..200 {
+        let future = Stream::any_after(&[(&first, 0), (&second, round)]);
+        let awaiting = std::thread::spawn(|| block_on(future));
+        write(&second, round);
+        assert_eq!(awaiting.join().expect("no panic").expect("awaited"), 1);
+    }
+    let none = block_on(Stream::any_after(&[]));
+    assert!(matches!(none, Err(WaitError::NoStream)));
+}
+
+/// Awaits and drops futures of its own from inside a wake-up.
+struct Busy {
+    stream: Stream,
+    begun: Mutex<Vec<NextAfter>>,
+}
+
+impl Wake for Busy {
+    fn wake(self: Arc<Self>) {
+        let mut future = self.stream.next_after(100);
+        begin(&mut future, Waker::noop());
+        drop(future);
+        let mut future = self.stream.next_after(100);
+        begin(&mut future, Waker::noop());
+        self.begun.lock().expect("no panic").push(future);
+    }
+}
+
+/// Fails.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics, on purpose");
+    }
+}
+
+#[test]
+fn wakers_may_do_anything() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let busy = Arc::new(Busy {
+        stream: stream.duplicate(),
+        begun: Mutex::default(),
+    });
+    let tally = Arc::new(Tally::default());
+    let wakers = [
+        Waker::from(Arc::new(Panicking)),
+        Waker::from(Arc::clone(&busy)),
+        Waker::from(Arc::clone(&tally)),
+    ];
+    let mut futures = [(); 3].map(|()| stream.next_after(0));
+    for (future, waker) in futures.iter_mut().zip(&wakers) {
+        begin(future, waker);
+    }
+    write(&stream, 1);
+    until("the last is woken", || tally.0.load(Ordering::SeqCst) == 1);
+    assert_eq!(busy.begun.lock().expect("no panic").len(), 1);
+    for future in futures {
+        assert_eq!(block_on(future).expect("there"), 1);
+    }
+}
+
+#[test]
+fn a_writer_in_another_process_ends_the_wait() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    for round in 0..50 {
+        let (mut told, mut tell) = std::io::pipe().expect("a pipe");
+        let child = Child::start(|| {
+            let stream = scratch.directory.open("s").expect("open");
+            told.read_exact(&mut [0]).expect("told");
+            write(&stream, round);
+        });
+        let mut future = stream.next_after(round);
+        begin(&mut future, Waker::noop());
+        tell.write_all(&[1]).expect("told");
+        assert_eq!(block_on(future).expect("awaited"), round + 1);
+        child.finish();
+    }
+}
+
+#[test]
+fn a_forked_child_awaits_with_a_thread_of_its_own() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    let mut future = Some(stream.next_after(0));
+    if let Some(future) = &mut future {
+        begin(future, Waker::noop());
+    }
+    let mut dropped = Some(stream.next_after(0));
+    if let Some(future) = &mut dropped {
+        begin(future, Waker::noop());
+    }
+    Child::start(|| {
+        drop(dropped.take());
+        assert_eq!(threads(), 1, "threads are not inherited");
+        let future = future.take().expect("inherited");
+        let awaiting = std::thread::spawn(|| block_on(future));
+        until("it waits", || threads() == 3);
+        write(&stream, 1);
+        assert_eq!(awaiting.join().expect("no panic").expect("awaited"), 1);
+        let awaiting = block_on(stream.next_after(0));
+        assert_eq!(awaiting.expect("there"), 1);
+    })
+    .finish();
+    let future = future.take().expect("still the parent's");
+    assert_eq!(block_on(future).expect("awaited"), 1);
+}
+
+#[test]
+fn a_process_ends_while_futures_are_pending() {
+    let scratch = scratch();
+    let stream = scratch.create("s");
+    Child::start(|| {
+        let mut future = stream.next_after(0);
+        begin(&mut future, Waker::noop());
+        assert_eq!(threads(), 1 + 1);
+        // SAFETY: runs exit handlers and ends the process, as returning from `main` does.
+        unsafe { libc::exit(0) };
+    })
+    .finish();
+}
