@@ -15,4 +15,6 @@ compile_error!("thalweg runs on Linux (x86-64 and aarch64); this target has no t
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub use linux::{affinity, clock, descriptor, file, fork, futex, mapping, process, random, signal};
+pub use linux::{
+    affinity, arrivals, clock, descriptor, file, fork, futex, mapping, process, random, signal,
+};

@@ -102,6 +102,8 @@ pub(crate) fn of_open(error: OpenError) -> PyErr {
                 "shared memory {name} does not exist; use thalweg.create({name}, ...) to create it"
             ))
         }
+        OpenError::TimedOut { .. } => PyTimeoutError::new_err(message),
+        OpenError::Interrupted { .. } => PyKeyboardInterrupt::new_err(message),
         OpenError::System { source, .. } => of_system(&message, &source),
         _ => PyValueError::new_err(message),
     }

@@ -1,6 +1,7 @@
 //! Linux.
 
 pub mod affinity;
+pub mod arrivals;
 pub mod clock;
 pub mod descriptor;
 pub mod file;

@@ -154,7 +154,12 @@ impl StreamDirectory {
                 unlink_attachment(&attachment)?;
                 Ok(true)
             }
-            Err(OpenError::Missing { .. }) => Ok(false),
+            // Only waiting for a stream ends in the last two.
+            Err(
+                OpenError::Missing { .. }
+                | OpenError::TimedOut { .. }
+                | OpenError::Interrupted { .. },
+            ) => Ok(false),
             Err(OpenError::Header { .. }) => unlink_unreadable(&path, name),
             Err(OpenError::System { name, path, source }) => {
                 Err(UnlinkError::System { name, path, source })

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thalweg_os::file::BuildError;
 
@@ -57,6 +58,25 @@ pub enum OpenError {
     /// No such stream.
     #[error("shared memory stream {name:?} does not exist")]
     Missing {
+        /// The name.
+        name: String,
+    },
+    /// No such stream came into being.
+    #[error(
+        "shared memory stream {name:?} did not appear in {} within {waited:.1?}: start the process that creates it, allow it more time, or check the name",
+        directory.display()
+    )]
+    TimedOut {
+        /// The name.
+        name: String,
+        /// The folder.
+        directory: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The caller's interrupt asked to stop.
+    #[error("interrupted while waiting for shared memory stream {name:?} to be created")]
+    Interrupted {
         /// The name.
         name: String,
     },

@@ -35,6 +35,7 @@ mod holder;
 mod lent;
 mod loan;
 mod lock;
+mod open;
 mod peek;
 mod publication;
 mod reactor;
