@@ -16,5 +16,6 @@ mod linux;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    affinity, arrivals, clock, descriptor, file, fork, futex, mapping, process, random, signal,
+    affinity, arrivals, clock, descriptor, file, fork, futex, mapping, process, random, set_once,
+    signal,
 };

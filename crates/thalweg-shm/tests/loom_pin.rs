@@ -84,6 +84,35 @@ fn two_borrowers() {
     assert_eq!(model.words().pin_owners().count(), 0);
 }
 
+/// A forked child takes a ticket for the frame its parent shows it, and the parent then gives it
+/// back.
+fn a_pin_handed_on() {
+    let model = Model::new(4);
+    let (parent, child) = (model.borrower(1), model.borrower(2));
+    let pin = model.words().pin(parent).expect("a ticket");
+    let reader = model.clone();
+    let reader = thread::spawn(move || {
+        let words = reader.words();
+        let again = words.pin_again(child, pin.slot, pin.count);
+        words.unpin(pin.ticket);
+        if let Some(again) = again {
+            assert_eq!(reader.payload[again.slot].read(), pin.count);
+            assert_eq!(reader.payload[again.slot].read(), pin.count);
+            words.unpin(again.ticket);
+        }
+    });
+    for _ in 0..3 {
+        model.write();
+    }
+    reader.join().expect("no panic");
+    assert_eq!(model.words().pin_owners().count(), 0);
+}
+
+#[test]
+fn pins_are_handed_on() {
+    explore("m2c", Some(3), a_pin_handed_on);
+}
+
 #[test]
 fn one_borrower_three_slots() {
     explore("m2", None, one_borrower);

@@ -20,7 +20,7 @@ pub fn default_directory() -> PathBuf {
 }
 
 /// Which file a descriptor or a name leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileIdentity {
     /// Device number.
     pub device: u64,

@@ -10,4 +10,5 @@ pub mod futex;
 pub mod mapping;
 pub mod process;
 pub mod random;
+pub mod set_once;
 pub mod signal;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -16,6 +16,9 @@ use rustix::process::{
     set_parent_process_death_signal,
 };
 use rustix::time::Timespec;
+
+use super::fork;
+use super::set_once::SetOnce;
 
 /// Identity of a process within one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,15 +104,25 @@ fn parse_start_ticks(stat: &str) -> Option<Option<u64>> {
     Some(Some(fields.nth(18)?.parse().ok()?))
 }
 
-/// Inode number of the calling process's pid namespace; 0 when `/proc` does not tell.
+/// Inode number of the calling process's pid namespace; 0 when `/proc` does not tell. Read anew
+/// after a fork, because a child may be the first of a namespace of its own.
 pub fn pid_namespace() -> u64 {
-    static NAMESPACE: OnceLock<u64> = OnceLock::new();
-    *NAMESPACE.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()))
+    static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    let generation = fork::generation();
+    // Acquire pairs with the Release below. Threads that come at once find the same.
+    if GENERATION.load(Ordering::Acquire) != generation {
+        let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino());
+        NAMESPACE.store(namespace, Ordering::Relaxed);
+        GENERATION.store(generation, Ordering::Release);
+        return namespace;
+    }
+    NAMESPACE.load(Ordering::Relaxed)
 }
 
 /// Random id of the running boot.
 pub fn boot_id() -> [u8; 16] {
-    static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+    static BOOT: SetOnce<[u8; 16]> = SetOnce::new();
     *BOOT.get_or_init(|| {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let digits: Vec<u8> = text

@@ -4,7 +4,7 @@
 //! enforced by construction, so the writer never runs out of slots and never looks for the dead;
 //! a borrower that finds no ticket does that.
 
-use super::sync::{Ordering, full_fence_after_rmw};
+use super::sync::{Ordering, full_fence_after_rmw, spin_loop};
 use super::words::{AttachmentId, Sequence, Ticket};
 use super::{Corrupt, Words};
 
@@ -33,6 +33,9 @@ pub enum PinError {
 /// Retries before the segment counts as corrupt: each one means that the writer published a whole
 /// frame in between.
 const PIN_ROUNDS: usize = 1_000_000;
+
+/// Looks at a slot that the writer is looking at, too, before it counts as being written.
+const BUSY_ROUNDS: usize = if cfg!(loom) { 2 } else { 1000 };
 
 impl Words<'_> {
     /// Pins the newest frame for `owner`.
@@ -80,6 +83,43 @@ impl Words<'_> {
         Err(PinError::Corrupt(Corrupt(
             "head names a slot that never holds its frame",
         )))
+    }
+
+    /// Pins frame `count` in `slot` for `owner` if it is still there; `None` if it is not, or if all
+    /// tickets are taken. For a forked child, which sees the frame under its parent's ticket.
+    pub fn pin_again(&self, owner: AttachmentId, slot: usize, count: u64) -> Option<Pin> {
+        let header = self.slots.get(slot)?;
+        let ticket = (0..self.ticket_count()).find(|&index| {
+            // As in `pin`.
+            self.control
+                .ticket(index)
+                .compare_exchange(
+                    Ticket::FREE.0,
+                    Ticket::new(owner, slot).0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+        })?;
+        full_fence_after_rmw();
+        for _ in 0..BUSY_ROUNDS {
+            let sequence = Sequence(header.sequence.load(Ordering::Acquire));
+            if sequence.holds(count) {
+                return Some(Pin {
+                    ticket,
+                    slot,
+                    count,
+                });
+            }
+            if !sequence.is_busy() {
+                break;
+            }
+            // The writer looks whether the slot is free: it either finds a ticket and moves on, or
+            // has found none and writes.
+            spin_loop();
+        }
+        self.unpin(ticket);
+        None
     }
 
     /// Gives a ticket back. The caller owns it and reads the slot no more.

@@ -5,6 +5,11 @@ pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+#[cfg(loom)]
+pub use loom::hint::spin_loop;
+#[cfg(not(loom))]
+pub use std::hint::spin_loop;
+
 /// Full barrier directly after a read-modify-write: the store of the read-modify-write is seen by
 /// everybody before any load that follows.
 ///

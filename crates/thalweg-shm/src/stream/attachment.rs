@@ -3,21 +3,22 @@
 //! One attachment per segment and process, however many handles there are. It lives until the last
 //! handle and the last exported view are gone; only then is anything unmapped.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use thalweg_os::file::{self, Access, FileFacts, FileIdentity};
 use thalweg_os::mapping::{Mapping, Protection};
 use thalweg_os::process::{self, Liveness, ProcessIdentity};
+use thalweg_os::set_once::SetOnce;
 use thalweg_os::{clock, fork, futex};
 
 use super::error::{LockError, OpenError, StaleReason};
 use super::holder::Holder;
+use super::registry;
 use crate::copy::copy_bytes;
 use crate::protocol::control::{Control, SlotHeader};
 use crate::protocol::lock::LockEnvironment;
@@ -26,12 +27,20 @@ use crate::protocol::words::{AttachmentId, Head, LockWord, ROWS, Who};
 use crate::protocol::{Words, pin::Pin, sync};
 use crate::segment::header::{HEADER_BYTES, Header, HeaderError, flags};
 
-/// A slot this process has pinned, and how many views share the ticket.
+/// A slot this process has pinned, or its parent had when it forked, and how many views share the
+/// ticket.
 #[derive(Debug)]
 pub(crate) struct LocalPin {
     pub(crate) pin: Pin,
     pub(crate) views: usize,
     pub(crate) fork_generation: u64,
+}
+
+impl LocalPin {
+    /// Whether it pins frame `count` in `slot` for the process `fork_generation`.
+    pub(crate) fn is_of(&self, slot: usize, count: u64, fork_generation: u64) -> bool {
+        self.pin.slot == slot && self.pin.count == count && self.fork_generation == fork_generation
+    }
 }
 
 /// This process's share in one segment.
@@ -47,7 +56,7 @@ pub(crate) struct Attachment {
     /// The whole segment, read-only: no exported view can damage a stream.
     whole: Mapping,
     /// The whole segment again, for writing frames; made by whoever first takes the lock.
-    writable: OnceLock<Mapping>,
+    writable: SetOnce<Mapping>,
     /// `fork generation << 32 | attachment id`; 0 until registered.
     registration: AtomicU64,
     pub(crate) holder: Holder,
@@ -58,12 +67,6 @@ pub(crate) struct Attachment {
     pub(crate) pins: Mutex<Vec<LocalPin>>,
     /// Writable mappings to lend memory from, see [`super::lent`]; usually none or one.
     pub(crate) windows: Mutex<Vec<Arc<Mapping>>>,
-}
-
-/// Attachments of this process, so that handles of one segment find each other.
-fn registry() -> MutexGuard<'static, HashMap<FileIdentity, Weak<Attachment>>> {
-    static REGISTRY: OnceLock<Mutex<HashMap<FileIdentity, Weak<Attachment>>>> = OnceLock::new();
-    lock_ignoring_poison(REGISTRY.get_or_init(Mutex::default))
 }
 
 /// The maps in here are valid after every statement, so a panic elsewhere spoils nothing.
@@ -122,7 +125,7 @@ impl Attachment {
         if !facts.regular || facts.size_bytes < Control::REGION_BYTES as u64 {
             return Err(HeaderError::NotASegment.into());
         }
-        let mut attachments = registry();
+        let mut attachments = registry::lock();
         if let Some(existing) = attachments.get(&facts.identity).and_then(Weak::upgrade) {
             // A handle that may write does not settle for the mapping of one that may not.
             if existing.access == Access::ReadWrite || access == Access::ReadOnly {
@@ -158,7 +161,7 @@ impl Attachment {
             access,
             control,
             whole,
-            writable: OnceLock::new(),
+            writable: SetOnce::new(),
             registration: AtomicU64::new(0),
             holder: Holder::default(),
             cached_head: AtomicU64::new(0),
@@ -213,12 +216,7 @@ impl Attachment {
     }
 
     fn writable(&self) -> io::Result<&Mapping> {
-        if let Some(mapping) = self.writable.get() {
-            return Ok(mapping);
-        }
-        let mapping = self.map_writable()?;
-        // If another thread was faster, its mapping is as good.
-        Ok(self.writable.get_or_init(|| mapping))
+        self.writable.get_or_try_init(|| self.map_writable())
     }
 
     /// One more mapping of the whole segment for writing.

@@ -1,6 +1,7 @@
 //! Borrowing a frame: a slot the writer leaves alone while anybody looks at it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use thalweg_os::fork;
 
@@ -14,11 +15,18 @@ use crate::protocol::sync::Ordering;
 
 /// A borrowed frame. Its memory stays as it is until the last clone is dropped, whatever happens
 /// to handles, the name or the writer meanwhile.
+///
+/// **In a forked child** the frame is at first held by the parent's ticket alone, because taking
+/// tickets in every child would leave them with the programs that most children become. The child
+/// takes a ticket of its own when it first uses the frame by any method; from then on it is as
+/// safe as in the parent. Until then, or if the stream has no ticket left, it stays as it is while
+/// the parent holds it. [`Frame::is_protected`] tells, [`super::Stream::inherited_views`] counts.
 #[derive(Debug)]
 pub struct Frame {
     attachment: Arc<Attachment>,
     pin: Pin,
-    fork_generation: u64,
+    /// The process whose ticket this view has a share in.
+    fork_generation: AtomicU64,
 }
 
 impl Frame {
@@ -27,49 +35,72 @@ impl Frame {
         Ok(Self {
             attachment: Arc::clone(attachment),
             pin,
-            fork_generation: fork::generation(),
+            fork_generation: AtomicU64::new(fork::generation()),
         })
     }
 
     /// The frame's memory.
     pub fn array(&self) -> ArrayRef<'_> {
+        self.is_protected();
         let geometry = &self.attachment.header.geometry;
         let data = self.attachment.payload(self.pin.slot);
         // SAFETY: the slot is aligned, `payload_bytes` long, mapped for as long as the attachment
-        // lives, and pinned by this frame: the protocol lets nobody write it.
+        // lives, and pinned by this frame: the protocol lets nobody write it. If it is not, in a
+        // forked child, the array's users may see a later frame, which any array of a stream
+        // allows for.
         unsafe { ArrayRef::from_raw(data, geometry.dtype, &geometry.shape) }
     }
 
     /// Count, ids and times of the frame.
     pub fn publication(&self) -> Publication {
+        self.is_protected();
         self.attachment.publication_of_pinned(&self.pin)
+    }
+
+    /// Whether a ticket of this process holds the frame. False only in a forked child that finds
+    /// no ticket, or finds that the parent gave the frame back and something else was written.
+    pub fn is_protected(&self) -> bool {
+        let generation = fork::generation();
+        let own = self.fork_generation.load(Ordering::Relaxed);
+        own == generation || self.take_own_share(own, generation)
+    }
+
+    #[cold]
+    fn take_own_share(&self, parents: u64, generation: u64) -> bool {
+        if !self.attachment.adopt_view(&self.pin, parents) {
+            return false;
+        }
+        let exchanged = self.fork_generation.compare_exchange(
+            parents,
+            generation,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if exchanged.is_err() {
+            // Another thread was faster; one share is enough.
+            self.attachment.unpin_view(&self.pin, generation);
+        }
+        true
     }
 }
 
 impl Clone for Frame {
     fn clone(&self) -> Self {
-        let mut pins = lock_ignoring_poison(&self.attachment.pins);
-        if let Some(entry) = pins
-            .iter_mut()
-            .find(|entry| entry.pin == self.pin && entry.fork_generation == self.fork_generation)
-        {
-            entry.views += 1;
-        }
-        drop(pins);
+        self.is_protected();
+        let fork_generation = self.fork_generation.load(Ordering::Relaxed);
+        self.attachment.add_view(&self.pin, fork_generation);
         Self {
             attachment: Arc::clone(&self.attachment),
             pin: self.pin,
-            fork_generation: self.fork_generation,
+            fork_generation: AtomicU64::new(fork_generation),
         }
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        // A forked child's copy of a view has no ticket of its own to give back.
-        if self.fork_generation == fork::generation() {
-            self.attachment.unpin_view(&self.pin);
-        }
+        self.attachment
+            .unpin_view(&self.pin, *self.fork_generation.get_mut());
     }
 }
 
@@ -87,12 +118,10 @@ impl Attachment {
             .map_err(|()| BorrowError::Inconsistent { name: self.name() })?;
         let generation = fork::generation();
         let mut pins = lock_ignoring_poison(&self.pins);
-        // In a forked child the parent's pins are the parent's.
-        pins.retain(|entry| entry.fork_generation == generation);
         let head = self.words().head();
         if let Some(entry) = pins
             .iter_mut()
-            .find(|entry| entry.pin.slot == head.slot() && entry.pin.count == head.count())
+            .find(|entry| entry.is_of(head.slot(), head.count(), generation))
         {
             entry.views += 1;
             return Ok(entry.pin);
@@ -137,21 +166,64 @@ impl Attachment {
         }
     }
 
-    /// Gives up one view of a pinned slot; the last one returns the ticket.
-    pub(crate) fn unpin_view(&self, pin: &Pin) {
-        let generation = fork::generation();
+    /// One more view of a slot that the process `fork_generation` has pinned.
+    fn add_view(&self, pin: &Pin, fork_generation: u64) {
+        let mut pins = lock_ignoring_poison(&self.pins);
+        if let Some(entry) = pins
+            .iter_mut()
+            .find(|entry| entry.is_of(pin.slot, pin.count, fork_generation))
+        {
+            entry.views += 1;
+        }
+    }
+
+    /// Gives up one view of a slot that the process `fork_generation` has pinned; the last one
+    /// returns the ticket, if that is this process.
+    pub(crate) fn unpin_view(&self, pin: &Pin, fork_generation: u64) {
         let mut pins = lock_ignoring_poison(&self.pins);
         let Some(position) = pins
             .iter()
-            .position(|entry| entry.pin == *pin && entry.fork_generation == generation)
+            .position(|entry| entry.is_of(pin.slot, pin.count, fork_generation))
         else {
             return;
         };
         pins[position].views -= 1;
         if pins[position].views == 0 {
-            pins.swap_remove(position);
-            self.words().unpin(pin.ticket);
+            let entry = pins.swap_remove(position);
+            // A forked child's copy of a view has no ticket of its own to give back.
+            if fork_generation == fork::generation() {
+                self.words().unpin(entry.pin.ticket);
+            }
         }
+    }
+
+    /// Moves one view from the ticket of the parent, `parents`, to one of this process's own. False
+    /// if there is none, or if the slot holds another frame by now.
+    fn adopt_view(&self, pin: &Pin, parents: u64) -> bool {
+        // Registers, which takes the lock below.
+        let Ok(own) = self.id() else {
+            return false;
+        };
+        let generation = fork::generation();
+        let mut pins = lock_ignoring_poison(&self.pins);
+        let known = pins
+            .iter_mut()
+            .find(|entry| entry.is_of(pin.slot, pin.count, generation));
+        if let Some(entry) = known {
+            entry.views += 1;
+        } else {
+            let Some(pin) = self.words().pin_again(own, pin.slot, pin.count) else {
+                return false;
+            };
+            pins.push(LocalPin {
+                pin,
+                views: 1,
+                fork_generation: generation,
+            });
+        }
+        drop(pins);
+        self.unpin_view(pin, parents);
+        true
     }
 
     /// Record of a pinned slot: nobody writes it, so it needs no check.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use thalweg_os::mapping::Mapping;
 
-use super::attachment::{Attachment, lock_ignoring_poison};
+use super::attachment::Attachment;
 use crate::copy::copy_bytes;
 
 /// The writable memory of one claimed slot, mapped as long as this value lives.
@@ -26,7 +26,13 @@ pub struct LentMemory {
 
 impl LentMemory {
     pub(crate) fn new(attachment: &Arc<Attachment>, slot: usize) -> io::Result<Self> {
-        let free = lock_ignoring_poison(&attachment.windows).pop();
+        // Never waits: a forked child may find the lock held by a thread it does not have, and then
+        // does without.
+        let free = attachment
+            .windows
+            .try_lock()
+            .ok()
+            .and_then(|mut windows| windows.pop());
         let window = match free {
             Some(window) => window,
             None => Arc::new(attachment.map_writable()?),
@@ -62,6 +68,8 @@ impl LentMemory {
     /// Makes the window available to the next loan. Only when nobody has the address any more, and
     /// it was not revoked.
     pub fn reuse(&self) {
-        lock_ignoring_poison(&self.attachment.windows).push(Arc::clone(&self.window));
+        if let Ok(mut windows) = self.attachment.windows.try_lock() {
+            windows.push(Arc::clone(&self.window));
+        }
     }
 }

@@ -40,6 +40,7 @@ mod peek;
 mod publication;
 mod reactor;
 mod read;
+mod registry;
 mod spin;
 mod wait;
 
@@ -394,7 +395,14 @@ impl Stream {
 
     /// Borrowed views of this process that are alive, over all handles.
     pub fn local_views(&self) -> usize {
-        self.attachment.local_views()
+        self.attachment.local_views().0
+    }
+
+    /// Borrowed views that this process inherited in a fork and has no ticket of its own for: what
+    /// they show stays as it is only while the parent holds it. Those of the parent's other threads
+    /// count, too; nobody will ever drop them here.
+    pub fn inherited_views(&self) -> usize {
+        self.attachment.local_views().1
     }
 
     /// Levels of the writer lock the calling thread holds, over all handles.

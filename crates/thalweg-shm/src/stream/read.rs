@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 
 use thalweg_os::clock::monotonic_ns;
+use thalweg_os::fork;
 
 use super::attachment::{Attachment, lock_ignoring_poison};
 use super::error::{BorrowError, ReadError};
@@ -91,7 +92,7 @@ impl Attachment {
                 self.header.geometry.payload_bytes,
             );
         };
-        self.unpin_view(&pinned);
+        self.unpin_view(&pinned, fork::generation());
         Ok(Some(publication))
     }
 
@@ -138,11 +139,17 @@ impl Attachment {
         }
     }
 
-    /// Views sharing each pinned slot of this process, for statistics.
-    pub(crate) fn local_views(&self) -> usize {
-        lock_ignoring_poison(&self.pins)
-            .iter()
-            .map(|pin| pin.views)
-            .sum()
+    /// Views of this process that are alive: those it holds tickets for, and those that are held by
+    /// its parent's alone.
+    pub(crate) fn local_views(&self) -> (usize, usize) {
+        let generation = fork::generation();
+        let pins = lock_ignoring_poison(&self.pins);
+        let views = |is_own: bool| {
+            pins.iter()
+                .filter(|pin| (pin.fork_generation == generation) == is_own)
+                .map(|pin| pin.views)
+                .sum()
+        };
+        (views(true), views(false))
     }
 }

@@ -7,13 +7,13 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thalweg_os::clock::monotonic_ns;
 use thalweg_os::file::{self, Access, FileFacts, UnpublishedFile};
 use thalweg_os::mapping::{Mapping, Protection};
 use thalweg_os::process::{self, Liveness, ProcessIdentity};
+use thalweg_os::set_once::SetOnce;
 use thalweg_os::{affinity, fork};
 
 use crate::protocol::words::Who;
@@ -140,7 +140,7 @@ struct PermitFile {
 }
 
 fn permit_file() -> Option<&'static PermitFile> {
-    static FILE: OnceLock<Option<PermitFile>> = OnceLock::new();
+    static FILE: SetOnce<Option<PermitFile>> = SetOnce::new();
     FILE.get_or_init(|| open_permits().ok()).as_ref()
 }
 
