@@ -58,7 +58,8 @@ impl ProcessIdentity {
         if self.pid_namespace != pid_namespace() {
             return Liveness::Unknown;
         }
-        let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else {
+        // Numbers read from shared memory may be anything.
+        let Some(pid) = pid_of(self.pid) else {
             return Liveness::Dead;
         };
         match pidfd_open(pid, PidfdFlags::empty()) {
@@ -72,6 +73,11 @@ impl ProcessIdentity {
             _ => Liveness::Dead,
         }
     }
+}
+
+/// The pid `number`; `None` for 0 and for what no pid can be.
+fn pid_of(number: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(number).ok()?)
 }
 
 fn has_ended(descriptor: &OwnedFd) -> bool {
@@ -146,7 +152,7 @@ pub fn effective_user() -> u32 {
 /// A descriptor that becomes readable when process `pid` ends. Take it before the process can be
 /// reaped, that is, as its parent.
 pub fn watch(pid: u32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| io::Error::from(Errno::INVAL))?;
+    let pid = pid_of(pid).ok_or_else(|| io::Error::from(Errno::INVAL))?;
     let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
 
     Ok(descriptor)
@@ -154,7 +160,7 @@ pub fn watch(pid: u32) -> io::Result<OwnedFd> {
 
 /// Sends SIGTERM to `pid`, a child of the caller that was not reaped yet.
 pub fn terminate(pid: u32) -> io::Result<()> {
-    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| io::Error::from(Errno::INVAL))?;
+    let pid = pid_of(pid).ok_or_else(|| io::Error::from(Errno::INVAL))?;
     Ok(kill_process(pid, Signal::TERM)?)
 }
 
@@ -207,6 +213,16 @@ mod tests {
             ..current
         };
         assert_eq!(elsewhere.liveness(), Liveness::Unknown);
+    }
+
+    #[test]
+    fn numbers_that_are_no_pid_are_dead() {
+        let current = ProcessIdentity::current().unwrap();
+        for pid in [0, 1 << 31, u32::MAX] {
+            let nobody = ProcessIdentity { pid, ..current };
+            assert_eq!(nobody.liveness(), Liveness::Dead, "pid {pid}");
+            assert!(watch(pid).is_err() && terminate(pid).is_err(), "pid {pid}");
+        }
     }
 
     #[test]
