@@ -82,14 +82,16 @@ impl NodeCounters {
     pub fn set_figures(&self, values: &[f64]) {
         // A sequence lock with one writer: odd while it writes.
         let version = self.figures_version.load(Ordering::Relaxed);
-        self.figures_version.store(version + 1, Ordering::Relaxed);
+        self.figures_version
+            .store(version.wrapping_add(1), Ordering::Relaxed);
         // Pairs with the Acquire fence in `figures`.
         std::sync::atomic::fence(Ordering::Release);
         for (word, value) in self.figures.iter().zip(values) {
             word.store(value.to_bits(), Ordering::Relaxed);
         }
         // Pairs with the first Acquire load in `figures`.
-        self.figures_version.store(version + 2, Ordering::Release);
+        self.figures_version
+            .store(version.wrapping_add(2), Ordering::Release);
     }
 
     /// The node's first `count` measurements, all of one moment; `None` while its worker keeps

@@ -12,6 +12,8 @@ pub const SLICE_NS: u64 = 20_000_000;
 /// How long a newcomer lets a woken waiter go first. Ends "release, take again, starve"; a timed
 /// sleep, because yielding the processor takes arbitrarily long on a busy machine.
 pub const POLITENESS_NS: u64 = 200_000;
+/// Lost races for the lock after which the deadline is looked at in each round.
+const LOST_ROUNDS: u32 = 1000;
 
 /// What the lock needs from the outside.
 pub trait LockEnvironment {
@@ -56,7 +58,13 @@ impl Words<'_> {
             return Ok(Acquired::Clean);
         }
         let (mut has_slept, mut was_polite) = (false, false);
+        let mut lost = 0u32;
         loop {
+            // Words that change before they can be taken, round after round, come from nobody who
+            // follows this protocol: not even that may keep the caller here.
+            if lost >= LOST_ROUNDS && environment.gives_up() {
+                return Err(GaveUp(None));
+            }
             let seen = LockWord(lock.load(Ordering::Acquire));
             if seen.is_free() {
                 if seen == LockWord::FREE || has_slept || was_polite {
@@ -65,6 +73,7 @@ impl Words<'_> {
                     if take(seen, LockWord::held(owner, waiters)) {
                         return Ok(Acquired::Clean);
                     }
+                    lost = lost.saturating_add(1);
                 } else {
                     was_polite = true;
                     environment.sleep(lock, seen.0, POLITENESS_NS);
@@ -79,6 +88,7 @@ impl Words<'_> {
                 if take(seen, LockWord::held(owner, true)) {
                     return Ok(Acquired::FromDead);
                 }
+                lost = lost.saturating_add(1);
                 continue;
             }
             if environment.gives_up() {
@@ -114,7 +124,17 @@ impl Words<'_> {
         if quiet.is_ok() {
             return;
         }
-        lock.swap(LockWord::FREE_WITH_WAITERS.0, Ordering::Release);
+        // Exact: only the waiters bit may have changed. A word that names another owner is that
+        // one's lock, however it came there.
+        let handed_on = lock.compare_exchange(
+            LockWord::held(owner, true).0,
+            LockWord::FREE_WITH_WAITERS.0,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if handed_on.is_err() {
+            return;
+        }
         if !environment.wake_one(lock) {
             // Nobody slept any more. Fails if somebody took the lock or came to wait: fine too.
             lock.compare_exchange(

@@ -4,6 +4,7 @@
 //! enforced by construction, so the writer never runs out of slots and never looks for the dead;
 //! a borrower that finds no ticket does that.
 
+use super::snapshot::Standstill;
 use super::sync::{Ordering, full_fence_after_rmw, spin_loop};
 use super::words::{AttachmentId, Sequence, Ticket};
 use super::{Corrupt, Words};
@@ -61,6 +62,7 @@ impl Words<'_> {
             return Err(PinError::NoTicket);
         };
         full_fence_after_rmw();
+        let mut standstill = Standstill::default();
         for _ in 0..PIN_ROUNDS {
             let Some(slot) = self.slots.get(head.slot()) else {
                 break;
@@ -74,6 +76,9 @@ impl Words<'_> {
                 });
             }
             head = self.head();
+            if standstill.check(head).is_err() {
+                break;
+            }
             self.control
                 .ticket(ticket)
                 .swap(Ticket::new(owner, head.slot()).0, Ordering::AcqRel);

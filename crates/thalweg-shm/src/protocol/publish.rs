@@ -48,6 +48,11 @@ impl Words<'_> {
     pub fn begin(&self, head: Head) -> Result<Claim, Corrupt> {
         let slots = self.slots.len();
         let count = head.count() + 1;
+        if count > Sequence::MAX_COUNT {
+            return Err(Corrupt(
+                "head counts more frames than can ever have been written",
+            ));
+        }
         // Only lock holders write `attempts`.
         let attempt = self.control.writer.attempts.load(Ordering::Relaxed);
         let busy = Sequence::busy(count, attempt);

@@ -27,6 +27,38 @@ pub enum Look {
     Again,
 }
 
+/// Looks at one and the same head after which a segment counts as corrupt.
+pub const STANDSTILL_ROUNDS: u32 = 10_000;
+
+/// Notices a head that names a slot which does not hold its frame, although nobody publishes.
+///
+/// A slot is completed before the head names it, and taken for a later frame only after the head
+/// has moved on; so who finds another frame in it has to find another head, too.
+#[derive(Debug, Default)]
+pub struct Standstill {
+    head: Option<Head>,
+    rounds: u32,
+}
+
+impl Standstill {
+    /// To be called with the head as it is after a slot was found to hold something else.
+    pub fn check(&mut self, head: Head) -> Result<(), Corrupt> {
+        if self.head.is_some_and(|seen| seen.same_frame(head)) {
+            self.rounds += 1;
+        } else {
+            *self = Self {
+                head: Some(head),
+                rounds: 0,
+            };
+        }
+        if self.rounds < STANDSTILL_ROUNDS {
+            Ok(())
+        } else {
+            Err(Corrupt("head names a slot that does not hold its frame"))
+        }
+    }
+}
+
 impl Words<'_> {
     /// Finds the newest frame.
     pub fn snapshot(&self) -> Result<Look, Corrupt> {

@@ -90,7 +90,9 @@ pub struct Sequence(pub u64);
 impl Sequence {
     /// Nothing in the slot.
     pub const EMPTY: Self = Self(0);
-    const COUNT_MASK: u64 = (1 << 51) - 1;
+    /// Highest frame number a slot can hold.
+    pub const MAX_COUNT: u64 = (1 << 51) - 1;
+    const COUNT_MASK: u64 = Self::MAX_COUNT;
 
     /// The slot is being written with frame `count`.
     pub fn busy(count: u64, attempt: u32) -> Self {

@@ -9,6 +9,7 @@ use super::lock::{HeldLock, Patience, WriteLock};
 use super::publication::{Publication, PublishOptions};
 use crate::array::{ArrayMut, ArrayRef};
 use crate::copy::copy_bytes;
+use crate::protocol::Corrupt;
 use crate::protocol::publish::{Claim, Record};
 use crate::protocol::words::Head;
 use crate::segment::header::flags;
@@ -54,7 +55,14 @@ impl Loan {
         let attachment = self.lock.attachment();
         let target = attachment.claimed_payload(self.slot())?;
         let bytes = attachment.header.geometry.payload_bytes;
-        let source = attachment.payload(self.head.slot());
+        let slot = self.head.slot();
+        if slot == self.slot() || slot >= attachment.header.geometry.slots {
+            return Err(WriteError::Corrupt {
+                name: attachment.name(),
+                source: Corrupt("head names a slot the stream does not have"),
+            });
+        }
+        let source = attachment.payload(slot);
         // SAFETY: two different slots of one stream, each `payload_bytes` long.
         unsafe { copy_bytes(source.as_ptr(), target.as_ptr(), bytes) };
         Ok(())
@@ -224,6 +232,8 @@ impl Attachment {
             .commit(&mut head, claim, record, wake_always, || self.wake_head())
             .map_err(|source| {
                 self.abort_frame(claim);
+                // This process's copy was wrong: without the true one no later frame could pass.
+                self.remember_head(words.head());
                 WriteError::Corrupt {
                     name: self.name(),
                     source,

@@ -9,13 +9,13 @@ use super::attachment::{Attachment, lock_ignoring_poison};
 use super::error::{BorrowError, ReadError};
 use super::publication::Publication;
 use crate::copy::copy_bytes;
-use crate::protocol::snapshot::Look;
+use crate::protocol::publish::Record;
+use crate::protocol::snapshot::{Look, STANDSTILL_ROUNDS, Standstill};
 use crate::protocol::sync::{Ordering, fence};
 use crate::protocol::words::Head;
 
 /// Copies that may be overtaken by the writer before a pin is tried.
 const UNPINNED_ATTEMPTS: u32 = 3;
-
 impl Attachment {
     /// Copies the newest frame to `target`; zeros and count 0 before the first.
     ///
@@ -30,6 +30,7 @@ impl Attachment {
         let words = self.words();
         let payload_bytes = self.header.geometry.payload_bytes;
         let mut attempts = 0;
+        let mut standstill = Standstill::default();
         loop {
             let look = words.snapshot().map_err(|source| ReadError::Corrupt {
                 name: self.name(),
@@ -54,7 +55,14 @@ impl Attachment {
                         return Ok(Publication::new(snapshot.count, record));
                     }
                 }
-                Look::Again => {}
+                Look::Again => {
+                    standstill
+                        .check(words.head())
+                        .map_err(|source| ReadError::Corrupt {
+                            name: self.name(),
+                            source,
+                        })?;
+                }
             }
             attempts += 1;
             if attempts % UNPINNED_ATTEMPTS == 0 {
@@ -121,10 +129,11 @@ impl Attachment {
         }
     }
 
-    /// Counts and record of the newest frame, without its payload.
+    /// Counts and record of the newest frame, without its payload. Only the count, if the record
+    /// is not to be had: corrupt, or replaced faster than five words can be read.
     pub(crate) fn newest(&self) -> Publication {
         let words = self.words();
-        loop {
+        for _ in 0..STANDSTILL_ROUNDS {
             match words.snapshot() {
                 Ok(Look::Frame(snapshot)) => {
                     let record = words.record(&snapshot);
@@ -137,6 +146,7 @@ impl Attachment {
             }
             fence(Ordering::Acquire);
         }
+        Publication::new(words.head().count(), Record::default())
     }
 
     /// Views of this process that are alive: those it holds tickets for, and those that are held by
