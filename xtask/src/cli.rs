@@ -25,6 +25,25 @@ pub(crate) enum Verb {
     /// ratios and asserts nothing. Peers are installed into a folder of the build directory; what
     /// cannot be had is skipped. The record goes to `bench/results/`.
     Bench(BenchOptions),
+
+    /// Kill processes around shared streams at random moments, and count what breaks.
+    ///
+    /// Writers, readers, borrowers, lock holders, waiters, openers and creators are killed and
+    /// started again, over and over, on one kind of stream after the other. The table says what
+    /// happened and what was found; the exit code is 0 if nothing was torn, lost, stuck or left
+    /// behind. The bounded form is one of the ordinary tests.
+    Chaos(ChaosOptions),
+
+    /// Feed the parsers of foreign bytes, and the protocol, with what a fuzzer comes up with.
+    ///
+    /// Needs cargo-fuzz, and installs it into the build directory if it is missing. Inputs that
+    /// fail go to `fuzz/artifacts`.
+    Fuzz(FuzzOptions),
+
+    /// Run the tests of the floors with unsafe code under AddressSanitizer.
+    ///
+    /// Builds into a folder of its own in the build directory.
+    Sanitize,
 }
 
 /// Options of `cargo xtask test`.
@@ -56,6 +75,59 @@ pub(crate) enum Group {
     Docs,
     /// The Python package: installation, tests, types, documentation pages.
     Python,
+}
+
+/// Options of `cargo xtask chaos`.
+#[derive(Args, Debug)]
+pub(crate) struct ChaosOptions {
+    /// How many processes to kill.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) kills: u64,
+
+    /// Random numbers to begin with; chosen and printed if not given. The same ones choose the
+    /// same victims, but the machine decides what those are doing.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+
+    /// Longest time to go on killing, in seconds.
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: u64,
+}
+
+/// Options of `cargo xtask fuzz`.
+#[derive(Args, Debug)]
+pub(crate) struct FuzzOptions {
+    /// What to feed; everything, one after the other, if not given.
+    #[arg(value_enum)]
+    pub(crate) target: Option<FuzzTarget>,
+
+    /// Time for each target, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: u64,
+}
+
+/// Programs in `fuzz/fuzz_targets`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FuzzTarget {
+    /// Identities of segments.
+    Header,
+    /// Names of streams.
+    Name,
+    /// Shared words, and operations on them.
+    Words,
+}
+
+impl FuzzTarget {
+    pub(crate) const ALL: [Self; 3] = [Self::Header, Self::Name, Self::Words];
+
+    /// The word that is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Name => "name",
+            Self::Words => "words",
+        }
+    }
 }
 
 /// Options of `cargo xtask bench`.

@@ -85,6 +85,14 @@ pub(crate) fn target_directory() -> Result<PathBuf, String> {
         .ok_or_else(|| format!("`{line}` named no target_directory"))
 }
 
+/// The developer's own value of a variable with `flags` added.
+pub(crate) fn appended(variable: &str, flags: &str) -> String {
+    match std::env::var(variable) {
+        Ok(own) if !own.trim().is_empty() => format!("{own} {flags}"),
+        _ => flags.to_owned(),
+    }
+}
+
 /// The command as it can be pasted into a shell in the root of the repository.
 fn shell_line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {

@@ -10,8 +10,11 @@
 )]
 
 mod bench;
+mod chaos;
 mod cli;
 mod command;
+mod fuzz;
+mod sanitize;
 mod test;
 
 use std::process::ExitCode;
@@ -26,5 +29,8 @@ fn main() -> ExitCode {
     match cli::Cli::parse().verb {
         cli::Verb::Test(options) => test::run(&options),
         cli::Verb::Bench(options) => bench::run(&options),
+        cli::Verb::Chaos(options) => chaos::run_chaos(&options),
+        cli::Verb::Fuzz(options) => fuzz::run_fuzz(&options),
+        cli::Verb::Sanitize => sanitize::run_sanitize(),
     }
 }

@@ -1,7 +1,7 @@
 //! The steps that need nothing but the Rust toolchain.
 
 use super::report::{NotPassed, StepResult};
-use crate::command::{cargo, run, succeeds, target_directory};
+use crate::command::{appended, cargo, run, succeeds, target_directory};
 
 /// The sources are formatted.
 pub(super) fn formatting() -> StepResult {
@@ -80,13 +80,5 @@ fn require<const N: usize>(probe: [&str; N], tool: &str) -> StepResult {
         Ok(())
     } else {
         Err(NotPassed::MissingTool(tool.to_owned()))
-    }
-}
-
-/// The developer's own value of a variable with `flags` added.
-fn appended(variable: &str, flags: &str) -> String {
-    match std::env::var(variable) {
-        Ok(own) if !own.trim().is_empty() => format!("{own} {flags}"),
-        _ => flags.to_owned(),
     }
 }

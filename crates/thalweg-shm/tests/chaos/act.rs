@@ -1,0 +1,386 @@
+//! What the processes do, and what they check while they do it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thalweg_os::clock::{deadline_after, monotonic_ns};
+use thalweg_os::process::ProcessIdentity;
+use thalweg_shm::protocol::words::Who;
+use thalweg_shm::stream::error::{BorrowError, ReadError, WaitError};
+use thalweg_shm::{
+    ArrayMut, ArrayRef, Loan, Patience, Publication, PublishOptions, Stream, StreamDirectory,
+    WaitPolicy, WriteLock,
+};
+
+use super::board::{Board, Inside, Tally};
+use super::frame::{GARBAGE, UNNUMBERED, fill, tag_of};
+use super::plan::{Role, Setting};
+use super::random::Random;
+use super::side;
+
+/// Name of the stream everybody uses.
+pub(crate) const NAME: &str = "stream";
+/// No operation takes this long unless something is stuck.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(20);
+
+pub(crate) fn soon() -> Patience<'static> {
+    Patience::until(deadline_after(WATCHDOG))
+}
+
+/// One process at work.
+pub(crate) struct Actor {
+    pub(crate) board: &'static Board,
+    pub(crate) directory: StreamDirectory,
+    pub(crate) random: Random,
+    pub(crate) words: Vec<u64>,
+    own: Who,
+    setting: Setting,
+}
+
+/// Works in `role` until killed.
+pub(crate) fn work(
+    board: &'static Board,
+    line: usize,
+    role: Role,
+    setting: Setting,
+    directory: StreamDirectory,
+    random: Random,
+) {
+    let identity = ProcessIdentity::current().expect("/proc is there");
+    let own = Who::new(0, identity.start_ticks, identity.pid);
+    board.lines[line].who.store(own.0, Ordering::Relaxed);
+    let mut actor = Actor {
+        board,
+        directory,
+        random,
+        words: vec![0; setting.words],
+        own,
+        setting,
+    };
+    let stream = match role {
+        // The last handle of a process is the one that leaves.
+        Role::Opener | Role::Sider => None,
+        _ => Some(actor.directory.open(NAME).expect("it exists")),
+    };
+    loop {
+        match (&stream, role) {
+            (Some(stream), Role::Writer) => actor.write(stream),
+            (Some(stream), Role::InPlaceWriter) => actor.write_in_place(stream),
+            (Some(stream), Role::LockHolder) => actor.hold_lock(stream),
+            (Some(stream), Role::Reader) => actor.read(stream),
+            (Some(stream), Role::Borrower) => actor.borrow(stream),
+            (Some(stream), Role::Waiter) => actor.wait(stream),
+            (_, Role::Sider) => side::act(&mut actor),
+            _ => actor.open(),
+        }
+        board.lines[line].beats.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The lock, held, and the board told.
+struct Held<'a> {
+    // Dropped first: who is told to be inside still has the lock.
+    _inside: Inside<'a>,
+    lock: WriteLock,
+}
+
+impl Actor {
+    /// Passes some time, as a computation would, or none.
+    fn linger(&mut self) {
+        let most_us = *[0, 0, 20, 200, 2000]
+            .get(self.random.below(5) as usize)
+            .unwrap_or(&0);
+        if most_us > 0 {
+            let pause = Duration::from_micros(self.random.below(most_us));
+            std::thread::park_timeout(pause);
+        }
+    }
+
+    fn lock(&self, stream: &Stream) -> Option<Held<'static>> {
+        let began_ns = monotonic_ns();
+        match stream.lock(soon()) {
+            Ok(lock) => Some(Held {
+                _inside: self.board.enter(self.own, began_ns),
+                lock,
+            }),
+            Err(error) => {
+                self.board.report(Tally::Hangs, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, stream: &Stream) {
+        match self.random.below(16) {
+            0 => self.abort(stream),
+            1..=3 => self.lend(stream),
+            // Back to back, as fast producers do.
+            4..=6 => {
+                for _ in 0..self.random.below(200) {
+                    self.write_unnumbered(stream);
+                }
+            }
+            7..=9 => {
+                if let Some(held) = self.lock(stream) {
+                    for _ in 0..self.random.below(50) {
+                        self.write_numbered(stream);
+                    }
+                    drop(held);
+                }
+            }
+            _ => {
+                for _ in 0..self.random.below(50) {
+                    let Some(held) = self.lock(stream) else {
+                        break;
+                    };
+                    self.write_numbered(stream);
+                    drop(held);
+                }
+            }
+        }
+        self.linger();
+    }
+
+    /// Under the lock the next number is known.
+    fn write_numbered(&mut self, stream: &Stream) {
+        let count = stream.count() + 1;
+        fill(&mut self.words, count);
+        let published = stream.write(
+            ArrayRef::from_slice(&self.words, &[self.setting.words]),
+            frame_id(count),
+            soon(),
+        );
+        match published {
+            Ok(publication) => self.published(publication, Some(count)),
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    fn write_unnumbered(&mut self, stream: &Stream) {
+        let tag = UNNUMBERED | self.random.next() >> 3;
+        fill(&mut self.words, tag);
+        let published = stream.write(
+            ArrayRef::from_slice(&self.words, &[self.setting.words]),
+            frame_id(tag),
+            soon(),
+        );
+        match published {
+            Ok(publication) => self.published(publication, None),
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    fn lend(&mut self, stream: &Stream) {
+        let Some(held) = self.lock(stream) else {
+            return;
+        };
+        let count = stream.count() + 1;
+        match stream.loan(soon()) {
+            Ok(loan) => self.publish_loan(loan, count),
+            Err(error) => self.unexpected(&error),
+        }
+        drop(held);
+    }
+
+    fn write_in_place(&mut self, stream: &Stream) {
+        if let Some(held) = self.lock(stream) {
+            let count = stream.count() + 1;
+            match stream.loan(soon()) {
+                Ok(mut loan) => {
+                    loan.copy_last().unwrap_or_else(|e| self.unexpected(&e));
+                    let array = loan.array().expect("mapped");
+                    let copied = array.as_ref().copy_to(&mut self.words);
+                    copied.expect("of one layout");
+                    if tag_of(&self.words).is_none() {
+                        self.board
+                            .report(Tally::Torn, "the copy to change in place");
+                    }
+                    self.publish_loan(loan, count);
+                }
+                Err(error) => self.unexpected(&error),
+            }
+            drop(held);
+        }
+        self.linger();
+    }
+
+    /// Fills a loan in two steps with a pause between, and publishes.
+    fn publish_loan(&mut self, mut loan: Loan, count: u64) {
+        fill(&mut self.words, count);
+        let half = self.setting.words / 2;
+        for part in [0..half, half..self.setting.words] {
+            let mut array = loan.array().expect("mapped");
+            let filled = array.copy_range_from(part.start, &self.words[part]);
+            filled.expect("inside the frame");
+            self.linger();
+        }
+        match loan.publish(frame_id(count)) {
+            Ok(publication) => self.published(publication, Some(count)),
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    fn abort(&mut self, stream: &Stream) {
+        match stream.loan(soon()) {
+            Ok(mut loan) => {
+                fill(&mut self.words, GARBAGE);
+                let mut array = loan.array().expect("mapped");
+                array.copy_from(&self.words).expect("of one layout");
+                self.linger();
+                loan.abort();
+                self.board.count(Tally::Aborts);
+            }
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    fn published(&mut self, publication: Publication, expected: Option<u64>) {
+        let floor = self.board.floor();
+        self.board.count(Tally::Frames);
+        if expected.is_some_and(|count| count != publication.count) {
+            let what = format!("published {publication:?} instead of {expected:?}");
+            self.board.report(Tally::CountsLost, &what);
+        }
+        if expected.is_some() && publication.count < floor {
+            // The lock is still held, so nobody can have published a higher one.
+            let what = format!("published {} after {floor}", publication.count);
+            self.board.report(Tally::CountsBackwards, &what);
+        }
+        self.board.saw(publication.count);
+    }
+
+    fn hold_lock(&mut self, stream: &Stream) {
+        if let Some(held) = self.lock(stream) {
+            let before = stream.count();
+            self.linger();
+            if stream.count() != before {
+                let what = "a frame was published past the lock";
+                self.board.report(Tally::TwoHolders, what);
+            }
+            if self.random.once_in(4) {
+                self.write_numbered(stream);
+            }
+            if held.lock.depth() != 1 {
+                self.board.report(Tally::Unexpected, "the lock's depth");
+            }
+            drop(held);
+        }
+        self.linger();
+    }
+
+    fn read(&mut self, stream: &Stream) {
+        let floor = self.board.floor();
+        let mut array = ArrayMut::from_slice(&mut self.words, stream.shape());
+        match stream.read_into_array(&mut array, soon().deadline_ns) {
+            Ok(publication) => {
+                self.board.count(Tally::Reads);
+                self.check_frame(publication, floor, "a copy");
+            }
+            Err(ReadError::Inconsistent { .. }) if self.setting.is_strict => {}
+            Err(error) => self.unexpected(&error),
+        }
+        if self.random.once_in(8) {
+            self.linger();
+        }
+    }
+
+    fn borrow(&mut self, stream: &Stream) {
+        let floor = self.board.floor();
+        let frame = match stream.borrow() {
+            Ok(frame) => frame,
+            Err(BorrowError::Limit { .. }) => return self.linger(),
+            Err(BorrowError::TooFewSlots { .. }) if self.setting.slots == 2 => {
+                return self.read(stream);
+            }
+            Err(BorrowError::Inconsistent { .. }) if self.setting.is_strict => {
+                return self.linger();
+            }
+            Err(error) => return self.unexpected(&error),
+        };
+        self.board.count(Tally::Borrows);
+        let publication = frame.publication();
+        let copied = frame.array().copy_to(&mut self.words);
+        copied.expect("of one layout");
+        self.check_frame(publication, floor, "a borrowed frame");
+        let before = self.words.clone();
+        self.linger();
+        let copied = frame.array().copy_to(&mut self.words);
+        copied.expect("of one layout");
+        if self.words != before || frame.publication() != publication {
+            let what = format!("frame {}", publication.count);
+            self.board.report(Tally::ChangedUnderPin, &what);
+        }
+    }
+
+    fn wait(&mut self, stream: &Stream) {
+        let after = stream.count();
+        let outcome = match self.random.below(4) {
+            0 => stream.wait_after(after, WaitPolicy::Adaptive, soon()),
+            1 => Stream::wait_any(&[(stream, after)], soon()).map(|_| stream.count()),
+            2 => stream.wait_for_frame(after, WaitPolicy::Park, soon()),
+            _ => stream.wait_after(after, WaitPolicy::Park, soon()),
+        };
+        match outcome {
+            Ok(count) => {
+                self.board.count(Tally::Waits);
+                if count <= after {
+                    let what = format!("waited for more than {after}, got {count}");
+                    self.board.report(Tally::CountsBackwards, &what);
+                }
+                self.board.saw(count);
+                self.read(stream);
+            }
+            Err(WaitError::Inconsistent { .. }) if self.setting.is_strict => self.linger(),
+            Err(error @ WaitError::TimedOut { .. }) => {
+                self.board.report(Tally::Hangs, &error.to_string());
+            }
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    /// Attaches, uses the stream a little, and leaves in good order.
+    fn open(&mut self) {
+        let stream = match self.directory.open(NAME) {
+            Ok(stream) => stream,
+            Err(error) => return self.unexpected(&error),
+        };
+        self.board.count(Tally::Opens);
+        match self.random.below(4) {
+            0 => self.read(&stream),
+            1 => drop(self.lock(&stream)),
+            2 => self.borrow(&stream),
+            _ => match self.directory.stat(NAME) {
+                Ok(stat) => self.board.saw(stat.newest.count),
+                Err(error) => self.unexpected(&error),
+            },
+        }
+    }
+
+    /// Checks the frame in `words`.
+    fn check_frame(&self, publication: Publication, floor: u64, what: &str) {
+        let count = publication.count;
+        let is_whole = tag_of(&self.words).is_some_and(|tag| {
+            tag == publication.frame_id && (tag & UNNUMBERED != 0 || tag == count)
+        });
+        if !is_whole {
+            let what = format!("{what}: {publication:?}, first word {:#x}", self.words[0]);
+            self.board.report(Tally::Torn, &what);
+        }
+        if count < floor {
+            let what = format!("{what}: found {count} after {floor}");
+            self.board.report(Tally::CountsBackwards, &what);
+        }
+        self.board.saw(count);
+    }
+
+    pub(crate) fn unexpected(&self, error: &dyn std::error::Error) {
+        self.board.report(Tally::Unexpected, &error.to_string());
+    }
+}
+
+fn frame_id(tag: u64) -> PublishOptions {
+    PublishOptions {
+        frame_id: Some(tag),
+        origin_ns: None,
+    }
+}
