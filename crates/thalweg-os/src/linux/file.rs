@@ -224,8 +224,12 @@ pub fn remove_abandoned(directory: &Path) -> io::Result<usize> {
             continue;
         };
         if try_lock_exclusive(&file)? {
-            unlinkat(CWD, entry.path(), AtFlags::empty())?;
-            removed += 1;
+            match unlinkat(CWD, entry.path(), AtFlags::empty()) {
+                Ok(()) => removed += 1,
+                // Somebody else was tidying, too.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(removed)

@@ -151,8 +151,11 @@ impl StreamDirectory {
         match Attachment::open(&path, name) {
             Ok(attachment) => {
                 refuse_live_run(&attachment.header)?;
-                unlink_attachment(&attachment)?;
-                Ok(true)
+                match unlink_attachment(&attachment) {
+                    // Replaced meanwhile, by what is current now.
+                    Err(UnlinkError::Stale { .. }) => self.unlink(name),
+                    removed => removed.map(|()| true),
+                }
             }
             // Only waiting for a stream ends in the last two.
             Err(

@@ -26,7 +26,11 @@ pub(crate) fn act(actor: &mut Actor) {
             Ok(stream) => {
                 actor.board.count(Tally::SideStreams);
                 use_for_a_while(actor, &stream);
-                remove(actor, || stream.unlink());
+                match stream.unlink() {
+                    // Stale: somebody removed it and made another one.
+                    Ok(()) | Err(UnlinkError::Stale { .. }) => {}
+                    Err(error) => actor.unexpected(&error),
+                }
             }
             Err(CreateError::Exists { .. }) => {}
             Err(error) => actor.unexpected(&error),
@@ -39,8 +43,9 @@ pub(crate) fn act(actor: &mut Actor) {
         }
         // Also what a killed creator has left, or it would be there for ever.
         if actor.random.once_in(2) {
-            let directory = actor.directory.clone();
-            remove(actor, || directory.unlink(&name).map(drop));
+            if let Err(error) = actor.directory.unlink(&name) {
+                actor.unexpected(&error);
+            }
         }
     }
 }
@@ -93,13 +98,5 @@ fn check(actor: &Actor, bytes: &[u8], count: u64) {
     if !is_whole {
         let what = format!("frame {count} of a side stream");
         actor.board.report(Tally::Torn, &what);
-    }
-}
-
-fn remove(actor: &Actor, unlink: impl FnOnce() -> Result<(), UnlinkError>) {
-    match unlink() {
-        // Stale: somebody removed it and made another one.
-        Ok(()) | Err(UnlinkError::Stale { .. }) => {}
-        Err(error) => actor.unexpected(&error),
     }
 }
