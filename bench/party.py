@@ -101,11 +101,11 @@ def load(library: str) -> Any:
     return importlib.import_module(library)
 
 
-def create_stream(library: Any, name: str, shape: tuple[int, ...]) -> Any:
-    """A stream of float32, one that wakes its readers where that has to be asked for."""
+def create_stream(library: Any, name: str, shape: tuple[int, ...], notify: bool = True) -> Any:
+    """A stream of float32; `notify`: one that wakes its readers, where that has to be asked for."""
     options = {}
     if "notify" in inspect.signature(library.create).parameters:
-        options["notify"] = True
+        options["notify"] = notify
     return library.create(name, shape=shape, dtype=np.float32, **options)
 
 

@@ -2,8 +2,10 @@
 
 Libraries are used through the same calls. Requests:
 
-    round_trip ELEMENTS COUNT [view]   a frame there and back, copied four times; with `view` the
-                                       partner writes back what it borrowed, without reading it
+    round_trip ELEMENTS COUNT [USE]    a frame there and back, copied four times. USE is `copy`;
+                                       `view`: the partner writes back what it borrowed, without
+                                       reading it; or `poll`: as `copy`, with streams that do not
+                                       wake their readers, which look again and again
     write COUNT                        writing 100 floats
     read COUNT                         reading them into an array
 
@@ -36,21 +38,23 @@ class Leader:
         if place == "pinned":
             pin(0)
 
-    def stream(self, name: str, elements: int) -> Any:
+    def stream(self, name: str, elements: int, notify: bool = True) -> Any:
         """A stream of this process, made on first use."""
         if name not in self._streams:
             full_name = f"{self._prefix}-{name}"
-            self._streams[name] = create_stream(self._module, full_name, (elements,))
+            stream = create_stream(self._module, full_name, (elements,), notify)
+            self._streams[name] = stream
         return self._streams[name]
 
     def round_trip(self, elements: str, count: str, use: str = "copy") -> Answer:
         """Frames to the partner and back."""
-        there = self.stream(f"there-{elements}", int(elements))
-        back = self.stream(f"back-{elements}", int(elements))
+        suffix = f"{elements}-{'poll' if use == 'poll' else 'notify'}"
+        there = self.stream(f"there-{suffix}", int(elements), use != "poll")
+        back = self.stream(f"back-{suffix}", int(elements), use != "poll")
         sent = np.ones(int(elements), np.float32)
         received = np.empty_like(sent)
-        self._partner.ask(f"open {elements}")
-        self._partner.begin(f"echo {elements} {calls_of(int(count))} {use}")
+        self._partner.ask(f"open {suffix}")
+        self._partner.begin(f"echo {suffix} {calls_of(int(count))} {use}")
 
         def exchange() -> None:
             answered = back.count
@@ -91,31 +95,37 @@ class Follower:
         if place == "pinned":
             pin(1)
 
-    def open(self, elements: str) -> Answer:
-        """Attach to the streams of a frame size, and take the count to start from."""
-        if elements not in self._streams:
+    def open(self, suffix: str) -> Answer:
+        """Attach to two streams, and take the count to start from."""
+        if suffix not in self._streams:
             there, back = (
-                self._module.open(f"{self._prefix}-{name}-{elements}") for name in ("there", "back")
+                self._module.open(f"{self._prefix}-{name}-{suffix}") for name in ("there", "back")
             )
-            self._streams[elements] = there, back
-        self._seen = self._streams[elements][0].count
+            self._streams[suffix] = there, back
+        self._seen = self._streams[suffix][0].count
         return {}
 
-    def echo(self, elements: str, count: str, use: str) -> Answer:
+    def echo(self, suffix: str, count: str, use: str) -> Answer:
         """Send back that many frames."""
-        there, back = self._streams[elements]
-        frame = np.empty(int(elements), np.float32)
+        there, back = self._streams[suffix]
+        frame = np.empty(there.shape, np.float32)
         for seen in range(self._seen, self._seen + int(count)):
             if use == "view":
-                # Waiting without reading is done by looking, for want of a call.
-                while there.count <= seen:
-                    pass
+                await_count(there, seen)
                 with there.borrow() as borrowed:
                     back.write(borrowed.array)
             else:
                 there.read_after(seen, timeout=TIMEOUT_S, out=frame)
                 back.write(frame)
         return {}
+
+
+def await_count(stream: Any, seen: int) -> None:
+    """Wait for a frame without reading it: by looking, where there is no call for it."""
+    if hasattr(stream, "wait_for_count"):
+        stream.wait_for_count(after=seen, timeout=TIMEOUT_S)
+    while stream.count <= seen:
+        pass
 
 
 def main(library: str, place: str = "free", prefix: str | None = None) -> None:

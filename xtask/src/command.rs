@@ -94,7 +94,7 @@ pub(crate) fn appended(variable: &str, flags: &str) -> String {
 }
 
 /// The command as it can be pasted into a shell in the root of the repository.
-fn shell_line(command: &Command) -> String {
+pub(crate) fn shell_line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
         Some(format!(
             "{}={}",

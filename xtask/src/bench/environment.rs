@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::group::{Library, Program};
-use crate::command::{cargo, command, run, succeeds, target_directory};
+use crate::cli::Suite;
+use crate::command::{cargo, command, run, shell_line, succeeds, target_directory};
 
 /// Today's libraries, in the versions the figures are about.
 const PEERS: [(Library, &str); 2] = [
@@ -26,6 +27,8 @@ pub(super) struct Environment {
     /// What is missing, and why.
     pub(super) notes: Vec<String>,
     executables: BTreeMap<String, PathBuf>,
+    /// The program of `bench/peers/iceoryx2`, or why there is none.
+    iceoryx2: Result<PathBuf, String>,
     /// The interpreter of the throw-away environment, if it could be made.
     python: Option<PathBuf>,
     missing: BTreeMap<Library, String>,
@@ -38,7 +41,7 @@ impl Environment {
     /// # Errors
     ///
     /// The Rust programs do not build.
-    pub(super) fn prepare() -> Result<Self, String> {
+    pub(super) fn prepare(suite: Suite) -> Result<Self, String> {
         let target_directory = relative(target_directory()?);
         // Before anything is built, which takes its time.
         let mut status = command("git");
@@ -47,11 +50,19 @@ impl Environment {
             revision: first_line(command("git").args(["rev-parse", "HEAD"])),
             has_uncommitted_changes: output_of(&mut status).map(|changes| !changes.is_empty()),
             executables: build_programs()?,
+            iceoryx2: Err("not measured in this suite".to_owned()),
             python: None,
             missing: BTreeMap::new(),
             notes: Vec::new(),
             target_directory,
         };
+        if suite == Suite::Streams {
+            environment.iceoryx2 = build_peer("iceoryx2", &environment.target_directory);
+            if let Err(problem) = &environment.iceoryx2 {
+                let note = format!("iceoryx2 sits this out: {problem}");
+                environment.notes.push(note);
+            }
+        }
         let folder = environment.target_directory.join("bench-venv");
         match install_python(&folder) {
             Ok(python) => environment.install_peers(python),
@@ -82,6 +93,12 @@ impl Environment {
         match program {
             Program::HandOff => self.executable("hand_off"),
             Program::MatrixVector => self.executable("matrix_vector"),
+            Program::Iceoryx2 => match &self.iceoryx2 {
+                Ok(executable) => Ok(command(executable)),
+                Err(problem) => Err(problem.clone()),
+            },
+            Program::Tables { library } => self.tables("bench/tables.py", library),
+            Program::Watched { library } => self.tables("bench/watched.py", library),
             Program::Streams { library, place } => {
                 let mut command = self.script("bench/streams.py", library)?;
                 command.args([library.name(), place]);
@@ -99,6 +116,13 @@ impl Environment {
                 Ok(command)
             }
         }
+    }
+
+    fn tables(&self, path: &str, library: Library) -> Result<Command, String> {
+        let mut command = self.script(path, library)?;
+        // One thread beside one thread.
+        command.arg(library.name()).env("OPENBLAS_NUM_THREADS", "1");
+        Ok(command)
     }
 
     fn executable(&self, name: &str) -> Result<Command, String> {
@@ -126,6 +150,13 @@ impl Environment {
                 versions.insert(name.to_owned(), version);
             }
         };
+        if self.iceoryx2.is_ok() {
+            let lock = std::fs::read_to_string("bench/peers/iceoryx2/Cargo.lock");
+            add(
+                "iceoryx2",
+                lock.ok().and_then(|lock| locked_version(&lock, "iceoryx2")),
+            );
+        }
         add("rustc", first_line(command("rustc").arg("--version")));
         if let Some(python) = &self.python {
             add("python", first_line(command(python).arg("--version")));
@@ -138,6 +169,19 @@ impl Environment {
         }
         versions
     }
+}
+
+/// The version of a package in a lock file.
+fn locked_version(lock: &str, package: &str) -> Option<String> {
+    let entry = lock.split("[[package]]").find(|entry| {
+        entry
+            .lines()
+            .any(|line| line == format!("name = \"{package}\""))
+    })?;
+    let version = entry
+        .lines()
+        .find_map(|line| line.strip_prefix("version = "))?;
+    Some(version.trim_matches('"').to_owned())
 }
 
 /// The path as seen from the root of the repository, where it lies in it: records of one machine
@@ -163,7 +207,8 @@ fn output_of(command: &mut Command) -> Option<String> {
 
 /// Builds the measured Rust programs; where they are, by name.
 fn build_programs() -> Result<BTreeMap<String, PathBuf>, String> {
-    let mut command = cargo([
+    eprintln!("building the measured programs");
+    build(cargo([
         "build",
         "--release",
         "--package=thalweg-shm",
@@ -171,14 +216,42 @@ fn build_programs() -> Result<BTreeMap<String, PathBuf>, String> {
         "--bench=hand_off",
         "--bench=matrix_vector",
         "--message-format=json-render-diagnostics",
+    ]))
+}
+
+/// Builds `bench/peers/NAME` in the versions its lock file names; its executable. It is no member
+/// of the workspace, and builds into a folder of its own: nobody else has to.
+fn build_peer(name: &str, target_directory: &Path) -> Result<PathBuf, String> {
+    eprintln!("building the peer {name}, for some minutes when it is the first time");
+    let mut command = cargo([
+        "build",
+        "--release",
+        "--locked",
+        "--message-format=json-render-diagnostics",
+        "--manifest-path",
     ]);
-    eprintln!("building the measured programs");
+    command.arg(format!("bench/peers/{name}/Cargo.toml"));
+    command
+        .arg("--target-dir")
+        .arg(target_directory.join("bench-peers"));
+    let package = format!("{name}-peer");
+    build(command)?
+        .remove(&package)
+        .ok_or_else(|| format!("cargo built no `{package}`"))
+}
+
+/// Runs a build that tells in JSON what it has built; the executables by name.
+fn build(mut command: Command) -> Result<BTreeMap<String, PathBuf>, String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo could not be started: {error}"))?;
     if !output.status.success() {
-        return Err("the measured programs do not build".to_owned());
+        return Err(format!(
+            "`{}` ended with {}",
+            shell_line(&command),
+            output.status
+        ));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text

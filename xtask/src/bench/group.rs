@@ -13,6 +13,12 @@ pub(super) enum Program {
         /// `pinned`, each process to a CPU of its own, or `free`.
         place: &'static str,
     },
+    /// The same hand-offs carried by iceoryx2: `bench/peers/iceoryx2`.
+    Iceoryx2,
+    /// Frames written and read in one Python process: `bench/tables.py`.
+    Tables { library: Library },
+    /// Python readers of one writer: `bench/watched.py`.
+    Watched { library: Library },
     /// Pipelines from Python: `bench/pipelines.py`.
     Pipelines {
         library: Library,

@@ -43,7 +43,7 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
         Suite::Streams => suites::streams(effort),
         Suite::Pipeline => suites::pipeline(effort),
     };
-    let environment = Environment::prepare()?;
+    let environment = Environment::prepare(options.suite)?;
     for note in &environment.notes {
         eprintln!("note: {note}");
     }

@@ -9,6 +9,9 @@
 //! raw|stream spin|park observe|copy BYTES ROUND_TRIPS [locked]
 //! memcpy|write BYTES ROUNDS
 //! clock|publish|publish_locked ROUNDS
+//! watched READERS asleep|looking ROUNDS
+//! cadence adaptive|park PERIOD_US FRAMES
+//! memory BYTES READERS FRAMES held|released
 //! syscalls|syscalls_locked PUBLICATIONS
 //! cpus
 //! ```
@@ -19,13 +22,18 @@
 )]
 
 mod arena;
+mod cadence;
+mod footprint;
+mod memory;
 mod pair;
 mod ping_pong;
 mod publish;
 mod raw;
+mod readers;
 mod samples;
 mod stream;
 mod syscalls;
+mod watched;
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -43,6 +51,11 @@ fn main() -> ExitCode {
         ["partner", cpu, arena, streams] => pair::follow(cpu, arena, streams),
         ["publisher", stream, publications, scope] => {
             syscalls::publish_traced(stream, publications, scope)
+        }
+        ["reader", stream, how] => memory::read(stream, how),
+        ["watcher", stream, how, cpu] => watched::watch(stream, how, cpu),
+        ["waiter", stream, policy, frames, first, second] => {
+            cadence::wait(stream, policy, frames, [first, second])
         }
         // Cargo says `--bench` to benchmarks it runs itself.
         _ => answer_requests(),
@@ -76,13 +89,26 @@ fn answer_requests() -> Outcome<()> {
 fn answer(leader: &mut Leader, line: &str) -> Outcome<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
-        ["cpus"] => Ok(leader.cpus()),
+        ["cpus"] => {
+            let [own, partner] = leader.cpus();
+            Ok(format!("leader={own} partner={partner}"))
+        }
         ["raw" | "stream", ..] => leader.ping_pong(line),
         ["memcpy", bytes, rounds] => publish::copy_raw(bytes.parse()?, rounds.parse()?),
         ["write", bytes, rounds] => publish::write(bytes.parse()?, rounds.parse()?),
         ["clock", rounds] => publish::read_clock(rounds.parse()?),
         ["publish", rounds] => publish::publish(rounds.parse()?, false),
         ["publish_locked", rounds] => publish::publish(rounds.parse()?, true),
+        ["watched", readers, how, rounds] => {
+            let [_own, other] = leader.cpus();
+            watched::publish(readers.parse()?, how, rounds.parse()?, other)
+        }
+        ["cadence", policy, period_us, frames] => {
+            cadence::measure(policy, period_us.parse()?, frames.parse()?, leader.cpus())
+        }
+        ["memory", bytes, readers, frames, how] => {
+            memory::measure(bytes.parse()?, readers.parse()?, frames.parse()?, how)
+        }
         ["syscalls", publications] => syscalls::count(publications.parse()?, "plain"),
         ["syscalls_locked", publications] => syscalls::count(publications.parse()?, "locked"),
         _ => Err(format!("unknown request `{line}`").into()),

@@ -207,8 +207,8 @@ impl Leader {
     }
 
     /// The CPUs of this process and of its partner.
-    pub(crate) fn cpus(&self) -> String {
-        format!("leader={} partner={}", self.cpus[0], self.cpus[1])
+    pub(crate) fn cpus(&self) -> [usize; 2] {
+        self.cpus
     }
 
     pub(crate) fn ping_pong(&mut self, line: &str) -> Outcome<String> {

@@ -27,8 +27,32 @@ impl Samples {
             }
             samples.push((monotonic_ns() - began_ns) as f64 / batch as f64);
         }
+        Ok(Self::of(samples))
+    }
+
+    /// Times `repetitions` calls of `work` one by one, each after a call of `before` that is not.
+    pub(crate) fn take_after(
+        repetitions: usize,
+        mut before: impl FnMut(),
+        mut work: impl FnMut() -> Outcome<()>,
+    ) -> Outcome<Self> {
+        let mut samples = Vec::with_capacity(repetitions);
+        for call in 0..repetitions + warm_up_of(repetitions, 1) {
+            before();
+            let began_ns = monotonic_ns();
+            work()?;
+            let took_ns = monotonic_ns() - began_ns;
+            if call >= warm_up_of(repetitions, 1) {
+                samples.push(took_ns as f64);
+            }
+        }
+        Ok(Self::of(samples))
+    }
+
+    /// Durations that somebody else has taken.
+    pub(crate) fn of(mut samples: Vec<f64>) -> Self {
         samples.sort_unstable_by(f64::total_cmp);
-        Ok(Self(samples))
+        Self(samples)
     }
 
     /// The value that `share` of all samples do not exceed.
