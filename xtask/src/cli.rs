@@ -44,6 +44,11 @@ pub(crate) enum Verb {
     ///
     /// Builds into a folder of its own in the build directory.
     Sanitize,
+
+    /// Build the documentation: guides, Python reference and Rust reference as one site.
+    ///
+    /// Warnings are errors. Prints the path of the first page and opens nothing.
+    Docs,
 }
 
 /// Options of `cargo xtask test`.

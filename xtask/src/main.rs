@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a command for developers: progress and summary belong on the terminal"
 )]
 
@@ -13,7 +14,9 @@ mod bench;
 mod chaos;
 mod cli;
 mod command;
+mod docs;
 mod fuzz;
+mod python;
 mod sanitize;
 mod test;
 
@@ -32,5 +35,6 @@ fn main() -> ExitCode {
         cli::Verb::Chaos(options) => chaos::run_chaos(&options),
         cli::Verb::Fuzz(options) => fuzz::run_fuzz(&options),
         cli::Verb::Sanitize => sanitize::run_sanitize(),
+        cli::Verb::Docs => docs::run(),
     }
 }

@@ -7,8 +7,10 @@ mod rust;
 use std::process::ExitCode;
 use std::time::Instant;
 
+pub(crate) use report::{NotPassed, StepResult};
+
 use crate::cli::{Group, TestOptions};
-use report::{NotPassed, Report, StepResult};
+use report::Report;
 
 /// One step: something that passes, fails or is skipped as a whole.
 struct Step {
@@ -45,7 +47,7 @@ const STEPS: [Step; 11] = [
     Step::new(Group::Doctest, "rust doctests", rust::doctests),
     Step::new(Group::Loom, "loom models", rust::loom_models),
     Step::new(Group::Docs, "rust documentation", rust::documentation),
-    Step::new(Group::Python, PYTHON_INSTALLATION, python::install),
+    Step::new(Group::Python, PYTHON_INSTALLATION, crate::python::install),
     Step::new(Group::Python, "python tests", python::tests).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "python types", python::types).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "python type stubs", python::stubs).needs(PYTHON_INSTALLATION),

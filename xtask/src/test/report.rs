@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How one step ended.
-pub(super) type StepResult = Result<(), NotPassed>;
+pub(crate) type StepResult = Result<(), NotPassed>;
 
 /// Why a step did not pass.
 #[derive(Debug)]
-pub(super) enum NotPassed {
+pub(crate) enum NotPassed {
     /// It ran and found something wrong, or could not run through.
     Failed(String),
     /// A tool is missing on this machine; the text names it and how to get it.

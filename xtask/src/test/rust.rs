@@ -2,6 +2,7 @@
 
 use super::report::{NotPassed, StepResult};
 use crate::command::{appended, cargo, run, succeeds, target_directory};
+use crate::docs;
 
 /// The sources are formatted.
 pub(super) fn formatting() -> StepResult {
@@ -69,9 +70,7 @@ pub(super) fn loom_models() -> StepResult {
 
 /// The API documentation builds, and every link in it leads somewhere.
 pub(super) fn documentation() -> StepResult {
-    let mut command = cargo(["doc", "--workspace", "--no-deps"]);
-    command.env("RUSTDOCFLAGS", appended("RUSTDOCFLAGS", "-D warnings"));
-    Ok(run(&mut command)?)
+    Ok(docs::rust_reference()?)
 }
 
 /// A skip if this cargo subcommand is missing.
