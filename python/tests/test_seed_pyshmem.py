@@ -365,6 +365,31 @@ def test_behavior_notes_after_close():
 
 
 @pytest.mark.cpu
+def test_behavior_notes_after_unlink(start_python):
+    """What another process that is still attached sees: its waits end, its reads stay safe."""
+    shm = pyshmem.create("my_stream", shape=(2,))
+    shm.write([1, 2])
+    attached = start_python(
+        """
+        import thalweg as pyshmem
+
+        shm = pyshmem.open("my_stream")
+        print("attached")
+        try:
+            shm.read_new(timeout=30.0)
+        except pyshmem.StaleStreamError as problem:
+            print(problem)
+        print(shm.read().tolist())
+        """
+    )
+    assert attached.stdout.readline() == "attached\n"
+    shm.unlink()
+    assert "unlinked" in attached.stdout.readline()
+    assert attached.stdout.readline() == "[1.0, 2.0]\n"
+    assert attached.wait(timeout=30) == 0
+
+
+@pytest.mark.cpu
 def test_environment_variables(monkeypatch, tmp_path):
     """`PYSHMEM_LOCK_DIR` is accepted and has no effect: there are no lock files."""
     monkeypatch.setenv("PYSHMEM_LOCK_DIR", str(tmp_path))
@@ -376,7 +401,7 @@ def test_environment_variables(monkeypatch, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("block", GPU_BLOCKS)
 def test_gpu_blocks(block):
-    pytest.skip("needs a CUDA device")
+    pytest.skip("needs a CUDA device, and GPU streams, which thalweg does not have yet")
 
 
 @pytest.mark.gpu
