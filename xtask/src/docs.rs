@@ -30,6 +30,7 @@ fn build() -> Result<String, String> {
     rust_reference()?;
     let site = Path::new(SITE);
     replace(&target_directory()?.join("doc"), &site.join("rust"))?;
+    check_links(Path::new("docs/rust.md"), site)?;
     let first_page = site.join("index.html");
     let first_page = first_page
         .canonicalize()
@@ -70,6 +71,26 @@ pub(crate) fn rust_reference() -> Result<(), String> {
     run_command(&mut command)
 }
 
+/// The links of a page into the Rust reference, which Sphinx knows nothing of, lead somewhere.
+fn check_links(page: &Path, site: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(page)
+        .map_err(|error| format!("cannot read `{}`: {error}", page.display()))?;
+    let targets = text
+        .split("href=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    for target in targets {
+        if !site.join(target).is_file() {
+            return Err(format!(
+                "{}: the link to `{target}` leads nowhere in `{}`",
+                page.display(),
+                site.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Makes the folder `to` a copy of the folder `from`.
 fn replace(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |error| {
@@ -102,6 +123,23 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_links_are_found() {
+        let root = std::env::temp_dir().join(format!("xtask-links-{}", std::process::id()));
+        fs::create_dir_all(root.join("rust")).unwrap();
+        fs::write(root.join("rust/there.html"), "").unwrap();
+        let page = root.join("page.md");
+        fs::write(&page, "<a href=\"rust/there.html\">there</a>").unwrap();
+        assert_eq!(check_links(&page, &root), Ok(()));
+        fs::write(&page, "<a href=\"rust/gone.html\">gone</a>").unwrap();
+        let failure = check_links(&page, &root).unwrap_err();
+        assert!(
+            failure.contains("the link to `rust/gone.html`"),
+            "{failure}"
+        );
+        fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn a_copied_folder_holds_what_its_source_holds_and_nothing_else() {
