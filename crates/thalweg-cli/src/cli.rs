@@ -24,9 +24,11 @@ pub(crate) enum Command {
     /// List the kinds of kernels, sources and sinks, with their parameters
     Kinds(KindsArguments),
     /// List the streams of this machine
-    List,
+    List(ListArguments),
     /// Show everything about some streams
     Stat(StatArguments),
+    /// Watch streams live: rates, latencies, who holds what
+    Watch(WatchArguments),
     /// Remove streams by name
     Unlink(UnlinkArguments),
     /// Remove all streams, but for those of running pipelines, and what ended runs have left
@@ -86,6 +88,36 @@ pub(crate) struct KindsArguments {
     pub(crate) kind: Option<String>,
 }
 
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Show layout, count, age and creator, too
+    #[arg(long, short)]
+    pub(crate) long: bool,
+    /// Print JSON, one object per stream and line, as `stat` does
+    #[arg(long, conflicts_with = "long")]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    /// Names of streams; without any, all there are
+    pub(crate) names: Vec<String>,
+    /// Seconds between two looks
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) interval: f64,
+    /// Look once
+    #[arg(long, conflicts_with = "count")]
+    pub(crate) once: bool,
+    /// End after this many looks
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print JSON, one object per look and line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `stat`.
 #[derive(Debug, Args)]
 pub(crate) struct StatArguments {
@@ -111,6 +143,9 @@ pub(crate) struct PurgeArguments {
     /// Only streams whose name begins like this
     #[arg(default_value = "")]
     pub(crate) prefix: String,
+    /// The same as an option
+    #[arg(long = "prefix", value_name = "PREFIX", conflicts_with = "prefix")]
+    pub(crate) prefix_option: Option<String>,
     /// Only tell what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,

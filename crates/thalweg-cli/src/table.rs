@@ -83,6 +83,20 @@ pub(crate) fn rate(value_hz: f64) -> String {
     }
 }
 
+/// A number of bytes as people read it: `512 B`, `1.23 MB`.
+pub(crate) fn bytes(value: f64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    if value < 1000.0 {
+        return format!("{value:.0} B");
+    }
+    let power = ((value.log10() / 3.0) as usize).clamp(1, units.len());
+    format!(
+        "{:.2} {}",
+        value / 1000f64.powi(power as i32),
+        units[power - 1]
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +116,17 @@ mod tests {
         assert_eq!(texts, ["999 ns", "1.5 us", "2.34 ms", "-"]);
         assert_eq!(rate(1234.0), "1.23 kHz");
         assert_eq!(rate(12.0), "12.0 Hz");
+        let texts = [0.0, 999.0, 1000.0, 2.5e6, 1e9, 3e15].map(bytes);
+        assert_eq!(
+            texts,
+            [
+                "0 B",
+                "999 B",
+                "1.00 kB",
+                "2.50 MB",
+                "1.00 GB",
+                "3000.00 TB"
+            ]
+        );
     }
 }

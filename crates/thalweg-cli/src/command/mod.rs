@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod describe;
+mod facts;
 pub(crate) mod kinds;
 pub(crate) mod list;
 pub(crate) mod purge;
@@ -8,7 +9,10 @@ pub(crate) mod run;
 pub(crate) mod stat;
 pub(crate) mod unlink;
 pub(crate) mod validate;
+pub(crate) mod watch;
 pub(crate) mod worker;
+
+use std::io::Write;
 
 use thalweg::pipeline::config::{Diagnostics, PipelineConfig};
 
@@ -42,6 +46,17 @@ impl Failed {
             message: None,
             status,
         }
+    }
+}
+
+/// Writes `text` and a line end to standard output. A reader that has seen enough and went away, as
+/// in `| head`, ends the command without complaint.
+pub(crate) fn tell(text: impl std::fmt::Display) -> Result<(), Failed> {
+    let mut output = std::io::stdout().lock();
+    match writeln!(output, "{text}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failed::silently(0)),
+        written => written
+            .map_err(|error| Failed::because(format!("cannot write standard output: {error}"))),
     }
 }
 

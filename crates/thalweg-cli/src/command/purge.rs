@@ -14,8 +14,12 @@ pub(crate) fn purge(arguments: &PurgeArguments) -> Result<(), Failed> {
             directory.path().display()
         ))
     };
+    let prefix = arguments
+        .prefix_option
+        .as_ref()
+        .unwrap_or(&arguments.prefix);
     let purged = directory
-        .purge(&arguments.prefix, arguments.dry_run)
+        .purge(prefix, arguments.dry_run)
         .map_err(cannot_read)?;
     let mut has_failed = false;
     for (name, outcome) in purged {

@@ -77,19 +77,7 @@ pub(crate) fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Attachment {
     /// Attaches to the segment at `path`, which must carry the name `name`.
     pub(crate) fn open(path: &Path, name: &str) -> Result<Arc<Self>, OpenError> {
-        let system = |source: io::Error| {
-            if source.kind() == io::ErrorKind::NotFound {
-                OpenError::Missing {
-                    name: name.to_owned(),
-                }
-            } else {
-                OpenError::System {
-                    name: name.to_owned(),
-                    path: path.to_owned(),
-                    source,
-                }
-            }
-        };
+        let system = |source| OpenError::of_system(source, name, path);
         let (file, access) = match file::open(path, Access::ReadWrite) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (
                 file::open(path, Access::ReadOnly).map_err(system)?,
@@ -97,22 +85,22 @@ impl Attachment {
             ),
             opened => (opened.map_err(system)?, Access::ReadWrite),
         };
-        let attachment = Self::of_file(file, path, access).map_err(|error| match error {
-            AttachError::System(source) => system(source),
-            AttachError::Header(source) => OpenError::Header {
-                name: name.to_owned(),
-                path: path.to_owned(),
-                source,
-            },
-        })?;
-        if attachment.header.name != name {
-            return Err(OpenError::Header {
-                name: name.to_owned(),
-                path: path.to_owned(),
-                source: HeaderError::Field("name"),
-            });
-        }
+        let attachment =
+            Self::of_file(file, path, access).map_err(|error| error.into_open_error(name, path))?;
+        attachment.check_name(name)?;
         Ok(attachment)
+    }
+
+    /// An error unless the segment carries the name `name`.
+    pub(crate) fn check_name(&self, name: &str) -> Result<(), OpenError> {
+        if self.header.name == name {
+            return Ok(());
+        }
+        Err(OpenError::Header {
+            name: name.to_owned(),
+            path: self.path.clone(),
+            source: HeaderError::Field("name"),
+        })
     }
 
     /// Attaches to an open segment.
@@ -476,6 +464,20 @@ impl Drop for Attachment {
 pub(crate) enum AttachError {
     System(io::Error),
     Header(HeaderError),
+}
+
+impl AttachError {
+    /// The same about the stream `name` at `path`.
+    pub(crate) fn into_open_error(self, name: &str, path: &Path) -> OpenError {
+        match self {
+            Self::System(source) => OpenError::of_system(source, name, path),
+            Self::Header(source) => OpenError::Header {
+                name: name.to_owned(),
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
 }
 
 impl From<io::Error> for AttachError {

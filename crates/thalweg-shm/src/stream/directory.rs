@@ -183,6 +183,15 @@ impl StreamDirectory {
         Ok(names)
     }
 
+    /// Files that carry the name of a stream and are none, or that this user may not read. No
+    /// creator leaves such: it was another program's, another format's, or another user's.
+    pub fn unreadable(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = self.segments()?;
+        paths.retain(|path| header_of(path).is_none() && FileFacts::of_path(path).is_ok());
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
     fn segments(&self) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {

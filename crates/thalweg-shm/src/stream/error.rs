@@ -1,7 +1,7 @@
 //! What can go wrong with a stream, one enum per operation.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thalweg_os::file::BuildError;
@@ -100,6 +100,19 @@ pub enum OpenError {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// What the system said about the stream `name` at `path`.
+    pub(crate) fn of_system(source: io::Error, name: &str, path: &Path) -> Self {
+        let name = name.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing { name }
+        } else {
+            let path = path.to_owned();
+            Self::System { name, path, source }
+        }
+    }
 }
 
 /// Why a handle cannot be used, whatever for.

@@ -35,6 +35,7 @@ mod holder;
 mod lent;
 mod loan;
 mod lock;
+pub mod observe;
 mod open;
 mod peek;
 mod publication;
