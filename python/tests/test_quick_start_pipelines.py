@@ -146,4 +146,5 @@ def test_answers_that_were_faster_than_the_question_are_not_missed(run_python, p
 
 
 def test_the_old_package_is_not_needed():
-    assert not {"pyshmem", "shmpipeline"} & set(sys.modules)
+    assert "shmpipeline" not in sys.modules
+    assert getattr(sys.modules.get("pyshmem"), "create", thalweg.create) is thalweg.create

@@ -13,6 +13,7 @@ from thalweg._directory import (
     create,
     list_streams,
     open,
+    open_async,
     purge,
     stat,
     stream,
@@ -25,6 +26,7 @@ from thalweg._locks import locked_many
 from thalweg._native import Frame, InconsistentStreamError, Loan, StaleStreamError
 from thalweg._pipelines import PipelineConfig, PipelineManager, PipelineState
 from thalweg._publication import Publication
+from thalweg._waiting import wait_any, wait_any_async
 
 __all__ = [
     "GPU_SUPPORTED_DTYPES",
@@ -45,11 +47,14 @@ __all__ = [
     "list_streams",
     "locked_many",
     "open",
+    "open_async",
     "purge",
     "stat",
     "stream",
     "unlink",
     "unlink_quiet",
+    "wait_any",
+    "wait_any_async",
 ]
 
 __version__ = _version("thalweg")

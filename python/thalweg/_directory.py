@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -94,20 +95,45 @@ def create(
     return SharedMemory(native, auto_unlink=auto_unlink)
 
 
-def open(name: str, *, gpu_device: object = None, readonly: bool = False) -> SharedMemory:
+def open(
+    name: str,
+    *,
+    gpu_device: object = None,
+    readonly: bool = False,
+    wait: float | None = None,
+) -> SharedMemory:
     """Attach to the stream `name`; shape and dtype are those it was created with.
 
     Args:
         name: the stream's name.
         gpu_device: without effect: the stream is on the CPU.
         readonly: the handle can neither write nor lock nor unlink.
+        wait: seconds to wait until somebody creates the stream; `math.inf` waits for ever, None not
+            at all.
 
     Raises:
         FileNotFoundError: there is no such stream.
+        TimeoutError: nobody created it within `wait` seconds.
         ValueError: the name is not possible, or its file has no supported metadata block.
         PermissionError: this user may not read it.
     """
-    return SharedMemory(_native.open(checked_name(name), readonly))
+    return SharedMemory(_native.open(checked_name(name), readonly, wait))
+
+
+async def open_async(
+    name: str, *, gpu_device: object = None, readonly: bool = False, wait: float | None = None
+) -> SharedMemory:
+    """As `open`, in asyncio: the event loop goes on while nobody has created the stream.
+
+    Raises:
+        As `open`.
+    """
+    try:
+        return open(name, readonly=readonly)
+    except FileNotFoundError:
+        if wait is None:
+            raise
+    return await asyncio.to_thread(open, name, readonly=readonly, wait=wait)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg import _native
 from thalweg._arguments import checked_after, checked_frame_id
+from thalweg._awaiting import awaited
 from thalweg._native import Frame, ReadFacts, StaleStreamError
 from thalweg._publication import Publication, publication
 
@@ -513,6 +514,87 @@ class SharedMemory:
         """
         return self._native.wait_for_count(checked_after(after), timeout, wait)
 
+    async def read_new_async(
+        self,
+        *,
+        timeout: float | None = None,
+        safe: bool = True,
+        poll_interval: float = 1e-5,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """As `read_new`, in asyncio: no thread sleeps for this wait alone, and nothing polls.
+
+        Cancelling the task ends the wait. The frame is copied by the event loop's thread.
+        """
+        await self._new_awaited(timeout, safe)
+        return self.read(safe=safe, out=out, timeout=timeout)
+
+    async def read_new_publication_async(
+        self,
+        *,
+        timeout: float | None = None,
+        safe: bool = True,
+        poll_interval: float = 1e-5,
+        out: NDArray[Any] | None = None,
+    ) -> Publication:
+        """As `read_new_async`, with everything that was published beside the frame."""
+        await self._new_awaited(timeout, safe)
+        return self.read_publication(safe=safe, out=out, timeout=timeout)
+
+    async def read_after_async(
+        self,
+        after: int,
+        *,
+        timeout: float | None = None,
+        safe: bool = True,
+        poll_interval: float = 1e-5,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """As `read_after`, in asyncio; see `read_new_async`."""
+        await self._count_awaited(after, timeout, safe)
+        return self.read(safe=safe, out=out, timeout=timeout)
+
+    async def read_after_publication_async(
+        self,
+        after: int,
+        *,
+        timeout: float | None = None,
+        safe: bool = True,
+        poll_interval: float = 1e-5,
+        out: NDArray[Any] | None = None,
+    ) -> Publication:
+        """As `read_after_async`, with everything that was published beside the frame."""
+        await self._count_awaited(after, timeout, safe)
+        return self.read_publication(safe=safe, out=out, timeout=timeout)
+
+    async def wait_for_count_async(
+        self, *, after: int, timeout: float | None = None, poll_interval: float = 1e-5
+    ) -> int:
+        """As `wait_for_count`, in asyncio; see `read_new_async`."""
+        return await self._count_awaited(after, timeout, True)
+
+    def history(self, frames: int, *, timeout: float | None = None) -> list[Publication]:
+        """Copy the last frames, as far as they are still held, oldest first.
+
+        A stream holds its last `slots` frames, one of which may be just being replaced. Counts that
+        are missing were overwritten. No frame counts as read.
+
+        Args:
+            frames: how many to look back, at least 1.
+            timeout: seconds to go on trying while frames are replaced faster than they can be
+                copied; None never gives up.
+
+        Raises:
+            ValueError: `frames` is not positive.
+            InconsistentStreamError, TimeoutError, RuntimeError: as for `read`.
+        """
+        if frames < 1:
+            raise ValueError(f"frames must be at least 1, got {frames}")
+        payloads = np.empty((min(frames, self.slots), *self._shape), self._dtype)
+        held = self._native.history_into(payloads, frames, timeout)
+        assert held is not None, "an array of the stream's own frames fits"
+        return [publication(*frame) for frame in zip(payloads, held, strict=False)]
+
     def borrow(self) -> Frame:
         """Borrow the newest frame: look at it in place, without a copy.
 
@@ -611,6 +693,26 @@ class SharedMemory:
         self._native.check_peek()
         self._native.wait_for_count(after, timeout, wait)
         return self._peek(out)
+
+    async def _new_awaited(self, timeout: float | None, safe: bool) -> int:
+        if not safe:
+            self._native.check_peek()
+        pending = self._native.pending(self._native.baseline_count())
+        return await awaited(
+            pending, timeout, f"timed out waiting for a new write of stream {self.name!r}"
+        )
+
+    async def _count_awaited(self, after: int, timeout: float | None, safe: bool) -> int:
+        after = checked_after(after)
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout must not be negative, got {timeout} s")
+        if not safe:
+            self._native.check_peek()
+        return await awaited(
+            self._native.pending(after),
+            timeout,
+            f"timed out waiting for stream {self.name!r} to pass count {after}",
+        )
 
     def _peek(self, out: NDArray[Any] | None) -> tuple[NDArray[Any], ReadFacts]:
         """The newest slot in place, for the thread that holds the lock."""
@@ -713,7 +815,7 @@ class SharedMemory:
 
 def _reattached(name: str, instance_id: str, readonly: bool) -> SharedMemory:
     """A handle of the stream that was pickled, if it is still there."""
-    handle = SharedMemory(_native.open(name, readonly))
+    handle = SharedMemory(_native.open(name, readonly, None))
     if handle.instance_id != instance_id:
         raise StaleStreamError(
             f"stream {name!r} was replaced by a newer generation since this handle was pickled; "

@@ -5,12 +5,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use thalweg::shm::counters::Counters;
 use thalweg::shm::segment::header::flags;
-use thalweg::{DType, Purged, Stream, StreamDirectory, StreamOptions};
+use thalweg::{DType, Patience, Purged, Stream, StreamDirectory, StreamOptions};
 use thalweg_os::process::Liveness;
 
 use crate::error;
+use crate::interrupt::interruptible;
 use crate::stream::{Newness, Role, StreamHandle};
-use crate::time::seconds_of;
+use crate::time::{deadline_ns_of_duration, seconds_of};
 
 /// What `create` gets, as a dictionary.
 #[derive(FromPyObject)]
@@ -53,10 +54,31 @@ pub(crate) fn create(py: Python<'_>, name: &str, options: Options) -> PyResult<S
     ))
 }
 
-/// Attach to the stream `name`.
+/// Attach to the stream `name`, if need be once it is there, within `wait` seconds.
 #[pyfunction]
-pub(crate) fn open(py: Python<'_>, name: &str, is_readonly: bool) -> PyResult<StreamHandle> {
-    let stream = py.detach(|| Stream::open(name)).map_err(error::of_open)?;
+pub(crate) fn open(
+    py: Python<'_>,
+    name: &str,
+    is_readonly: bool,
+    wait: Option<f64>,
+) -> PyResult<StreamHandle> {
+    let stream = match wait {
+        None => py.detach(|| Stream::open(name)).map_err(error::of_open)?,
+        Some(_) => {
+            let deadline_ns = deadline_ns_of_duration(wait)?;
+            interruptible(
+                py,
+                |interrupt| {
+                    let patience = Patience {
+                        deadline_ns,
+                        interrupt: Some(interrupt),
+                    };
+                    Stream::open_within(name, patience)
+                },
+                error::of_open,
+            )?
+        }
+    };
     let role = if is_readonly {
         Role::Reader
     } else {

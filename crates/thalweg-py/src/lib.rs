@@ -42,5 +42,7 @@ mod native {
     #[pymodule_export]
     use crate::pipeline::{ConfigHandle, PipelineHandle};
     #[pymodule_export]
-    use crate::stream::{LockScope, LockedMany, ReadFacts, StreamHandle};
+    use crate::stream::{
+        LockScope, LockedMany, Pending, ReadFacts, StreamHandle, any_pending, wait_any,
+    };
 }

@@ -93,6 +93,11 @@ impl Buffer {
         self.dtype() == stream.dtype() && self.shape() == stream.shape()
     }
 
+    /// True for arrays whose items along the first axis are frames of `stream`.
+    pub(crate) fn holds_frames_of(&self, stream: &Stream) -> bool {
+        self.dtype() == stream.dtype() && self.shape().get(1..) == Some(stream.shape())
+    }
+
     fn address(&self) -> NonNull<u8> {
         // An array without elements may have no address.
         NonNull::new(self.view.buf.cast()).unwrap_or(NonNull::<f64>::dangling().cast())
@@ -120,6 +125,26 @@ impl Buffer {
         // SAFETY: writable and `size_bytes` long. It may be the slot this process has on loan; that
         // is never the newest frame while it can be written, so the two sides are disjoint.
         unsafe { stream.read_to_address(self.address(), size_bytes, deadline_ns) }
+    }
+}
+
+impl Buffer {
+    /// Copies the last `frames` frames of `stream` that are still held into this array, one behind
+    /// the other, oldest first.
+    pub(crate) fn history_from(
+        &self,
+        stream: &Stream,
+        frames: usize,
+        deadline_ns: Option<u64>,
+    ) -> Result<Vec<Publication>, ReadError> {
+        let size_bytes = if self.is_writable {
+            self.array().size_bytes()
+        } else {
+            0
+        };
+        // SAFETY: writable and `size_bytes` long. Should it be the slot this process has on loan: that
+        // holds no complete frame while it can be written, so the two sides are disjoint.
+        unsafe { stream.history_to_address(frames, self.address(), size_bytes, deadline_ns) }
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod lock_scope;
 mod locked_many;
+mod pending;
 mod reads;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use lock_scope::LockScope;
 pub(crate) use locked_many::LockedMany;
+pub(crate) use pending::{Pending, any_pending};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -557,6 +559,38 @@ impl StreamHandle {
         self.wait_past(py, &stream, after, policy, deadline_ns, error::of_wait)
     }
 
+    /// A wait for the count to pass `after`, for an event loop.
+    fn pending(&self, after: u64) -> PyResult<Pending> {
+        Ok(Pending::count(&*self.stream()?, after))
+    }
+
+    /// What `read_new` waits to see passed, if it were called now.
+    fn baseline_count(&self) -> PyResult<u64> {
+        let stream = self.stream()?;
+        Ok(self.baseline(&stream))
+    }
+
+    /// Copy the newest frames that are still held, oldest first, into `out`, an array of frames: what
+    /// was published with each. None if that is no such array.
+    fn history_into(
+        &self,
+        py: Python<'_>,
+        out: &Bound<'_, PyAny>,
+        frames: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Vec<ReadFacts>>> {
+        let stream = self.stream()?;
+        let Some(out) = Buffer::writable(out).filter(|buffer| buffer.holds_frames_of(&stream))
+        else {
+            return Ok(None);
+        };
+        let deadline_ns = deadline_ns(timeout)?;
+        let held = py
+            .detach(|| out.history_from(&stream, frames, deadline_ns))
+            .map_err(error::of_read)?;
+        Ok(Some(held.into_iter().map(ReadFacts::uncounted).collect()))
+    }
+
     /// An error unless the calling thread may `peek`.
     fn check_peek(&self) -> PyResult<()> {
         let stream = self.writable_stream()?;
@@ -626,4 +660,30 @@ impl StreamHandle {
         self.reads.rebase(self.stream()?.count());
         Ok(())
     }
+}
+
+/// Wait until one of `streams` passes the count beside it; its position.
+#[pyfunction]
+pub(crate) fn wait_any(
+    py: Python<'_>,
+    streams: Vec<(PyRef<'_, StreamHandle>, u64)>,
+    timeout: Option<f64>,
+) -> PyResult<usize> {
+    let streams = pending::open_streams(&streams)?;
+    let streams: Vec<(&Stream, u64)> = streams
+        .iter()
+        .map(|(stream, after)| (&**stream, *after))
+        .collect();
+    let deadline_ns = deadline_ns_of_duration(timeout)?;
+    interruptible(
+        py,
+        |interrupt| {
+            let patience = Patience {
+                deadline_ns,
+                interrupt: Some(interrupt),
+            };
+            Stream::wait_any(&streams, patience)
+        },
+        error::of_wait,
+    )
 }

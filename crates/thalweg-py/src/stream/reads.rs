@@ -69,6 +69,16 @@ pub(crate) struct ReadFacts {
     missed: u64,
 }
 
+impl ReadFacts {
+    /// Facts about a frame that no handle counts as read.
+    pub(super) fn uncounted(publication: Publication) -> Self {
+        Self {
+            publication,
+            missed: 0,
+        }
+    }
+}
+
 #[pymethods]
 impl ReadFacts {
     /// Number of the frame, from 1; 0 before the first.

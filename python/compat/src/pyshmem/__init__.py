@@ -7,10 +7,9 @@
 from importlib.metadata import version as _version
 from typing import Any
 
-import numpy as np
-
 import thalweg as _thalweg
 from thalweg import (
+    GPU_SUPPORTED_DTYPES,
     InconsistentStreamError,
     Publication,
     SharedMemory,
@@ -47,9 +46,6 @@ __all__ = [
 ]
 
 __version__ = _version("thalweg-compat")
-
-# Taken from thalweg when somebody asks, because finding out may import torch.
-GPU_SUPPORTED_DTYPES: frozenset[np.dtype[Any]]
 
 
 def __getattr__(name: str) -> Any:

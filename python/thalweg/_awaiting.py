@@ -1,0 +1,37 @@
+"""Waiting in asyncio: no thread per waiter, and no polling."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from thalweg._native import Pending
+
+
+async def awaited(pending: Pending, timeout: float | None, timed_out: str) -> int:
+    """What `pending` comes to. Cancelling the task ends the wait.
+
+    Args:
+        pending: the wait.
+        timeout: seconds; None waits for ever, and no more than one look is taken for 0 and less.
+        timed_out: message of the TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                woken = loop.create_future()
+                # Called by the thread that sleeps for all waits of this process.
+                outcome = pending.poll(partial(loop.call_soon_threadsafe, _wake, woken))
+                if outcome is not None:
+                    return outcome
+                await woken
+    except TimeoutError:
+        raise TimeoutError(timed_out) from None
+    finally:
+        pending.cancel()
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
