@@ -40,6 +40,10 @@ impl Layout {
         }
     }
 
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Answers a request for a buffer of the object `exporter`.
     ///
     /// # Safety

@@ -4,11 +4,13 @@ use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use thalweg::{Publication, Stream};
 
+use super::dlpack;
 use super::export::Layout;
 use crate::numpy;
 
@@ -118,6 +120,50 @@ impl Frame {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.release();
+    }
+
+    /// The CPU, in the numbers of DLPack.
+    fn __dlpack_device__(&self) -> (c_int, c_int) {
+        dlpack::CPU
+    }
+
+    /// The frame in the form in which array libraries hand over arrays, without a copy; it holds the
+    /// slot until the library frees it.
+    ///
+    /// Args:
+    ///     stream: None, as there is no device to synchronise with.
+    ///     max_version: newest version of DLPack the caller understands; read-only arrays need (1, 0).
+    ///     dl_device: None or the CPU, (1, 0).
+    ///     copy: True hands over a copy.
+    ///
+    /// Raises:
+    ///     BufferError: the caller's DLPack is older than 1.0, or it asks for another device.
+    ///     ValueError: the frame was released.
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        slf: &Bound<'py, Self>,
+        stream: Option<Bound<'py, PyAny>>,
+        max_version: Option<(u32, u32)>,
+        dl_device: Option<(c_int, c_int)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if stream.is_some() || dl_device.is_some_and(|device| device != dlpack::CPU) {
+            return Err(PyBufferError::new_err(
+                "a borrowed frame is on the CPU: stream has to be None and dl_device (1, 0)",
+            ));
+        }
+        if copy == Some(true) {
+            let copied = Self::array(slf)?.call_method0("copy")?;
+            return match max_version {
+                None => copied.call_method0("__dlpack__"),
+                Some(version) => {
+                    let arguments = PyDict::new(slf.py());
+                    arguments.set_item("max_version", version)?;
+                    copied.call_method("__dlpack__", (), Some(&arguments))
+                }
+            };
+        }
+        dlpack::export(slf.as_any(), slf.get().layout.dtype(), max_version)
     }
 
     fn __repr__(&self) -> String {

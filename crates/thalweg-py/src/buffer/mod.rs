@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod array;
+mod dlpack;
 mod export;
 pub(crate) mod frame;
 pub(crate) mod import;
