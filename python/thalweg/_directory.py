@@ -56,7 +56,9 @@ def create(
         cpu_mirror: without effect: streams on the CPU are read on the CPU.
         auto_unlink: unlink the stream at the end of this handle's `with` block.
         notify: remembered, and otherwise without effect: every stream wakes those who wait for it.
-        slots: frames held at once, 2 to 127, 4 by default; all but two of them can be borrowed.
+        slots: frames held at once, 2 to 127; all but two of them can be borrowed. By default 4; and
+            frames of 1 MiB and more then go back to the slots used last, which keeps them in cache
+            and only the last two of them for `history`.
         mode: permission bits of the stream's file. Who may not write it reads only.
         group: name or number of the group the file belongs to; None leaves it to the system.
         on_abort: what readers find after a write was given up, by an exception or by its process's
@@ -90,6 +92,8 @@ def create(
             "group": checked_group(group),
             "strict": on_abort == "invalidate",
             "notify": bool(notify),
+            # Who names the number of slots wants their history.
+            "reuse_slots": None if slots is None else False,
         },
     )
     return SharedMemory(native, auto_unlink=auto_unlink)

@@ -235,6 +235,7 @@ class CreateOptions(TypedDict):
     group: int | None
     strict: bool
     notify: bool
+    reuse_slots: bool | None
 
 def create(name: str, options: CreateOptions) -> Stream: ...
 def open(name: str, is_readonly: bool, wait: float | None) -> Stream: ...

@@ -24,6 +24,7 @@ pub(crate) struct Options {
     group: Option<u32>,
     strict: bool,
     notify: bool,
+    reuse_slots: Option<bool>,
 }
 
 /// Create the stream `name`.
@@ -36,13 +37,15 @@ pub(crate) fn create(py: Python<'_>, name: &str, options: Options) -> PyResult<S
             .map_err(|unsupported: thalweg::shm::dtype::UnsupportedDType| {
                 PyValueError::new_err(unsupported.to_string())
             })?;
+    let defaults = StreamOptions::new(dtype, &options.shape);
     let options = StreamOptions {
+        reuse_slots: options.reuse_slots.unwrap_or(defaults.reuse_slots),
         slots: options.slots,
         mode: options.mode,
         group: options.group,
         strict: options.strict,
         notify: options.notify,
-        ..StreamOptions::new(dtype, &options.shape)
+        ..defaults
     };
     let stream = py
         .detach(|| Stream::create(name, &options))

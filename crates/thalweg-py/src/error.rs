@@ -124,6 +124,8 @@ pub(crate) fn of_write(error: WriteError) -> PyErr {
     let message = error.to_string();
     match error {
         WriteError::Lock(error) => of_lock(error),
+        WriteError::Lagging { .. } => PyTimeoutError::new_err(message),
+        WriteError::Interrupted { .. } => PyKeyboardInterrupt::new_err(message),
         WriteError::Size { .. } | WriteError::Shape { .. } => PyValueError::new_err(message),
         WriteError::Corrupt { .. } => InconsistentStreamError::new_err(message),
         WriteError::System { source, .. } => of_system(&message, &source),

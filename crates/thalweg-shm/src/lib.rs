@@ -23,7 +23,7 @@ pub use array::{ArrayError, ArrayMut, ArrayRef};
 pub use dtype::{DType, Element};
 #[cfg(not(loom))]
 pub use stream::{
-    AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, NextAfter, Patience, Peek,
-    Publication, PublishOptions, Purged, StaleReason, Stream, StreamDirectory, StreamOptions,
-    StreamStat, WaitPolicy, WriteLock,
+    AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, LosslessFrame, LosslessReader,
+    LosslessStat, NextAfter, Patience, Peek, Publication, PublishOptions, Purged, StaleReason,
+    Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
 };

@@ -1,14 +1,17 @@
 //! Models of the attachment table: reapers of one dead process against a newcomer in its row.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 mod loom_support;
 
+use alone::Alone;
 use loom::thread;
 use loom_support::{Shared, Stream, explore};
 use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::publish::Record;
 use thalweg_shm::protocol::sync::Ordering;
-use thalweg_shm::protocol::words::{AttachmentId, Ticket, Who, next_generation};
+use thalweg_shm::protocol::words::{AttachmentId, Subscription, Ticket, Who, next_generation};
 
 const DEAD: Who = Who(0xdead);
 const NEWCOMER: Who = Who(0x1111);
@@ -22,7 +25,7 @@ fn stream() -> Shared<Stream> {
     words.register(Who(1)).expect("the second row");
     words.register(Who(2)).expect("the third row");
     let mut head = words.head();
-    let claim = words.begin(head).expect("a slot");
+    let claim = words.begin(head, &Alone).expect("a slot");
     words
         .commit(&mut head, claim, Record::default(), false, || {})
         .expect("nobody else writes");
@@ -121,6 +124,58 @@ fn reapers_that_move_the_generation_on() {
             row.generation
                 .compare_exchange(generation, next, Ordering::AcqRel, Ordering::Relaxed)
                 .ok();
+            clear_row(words);
+        });
+    });
+}
+
+/// As [`two_reapers_and_a_newcomer`], with lossless readers in place of pins.
+fn two_reapers_and_a_new_subscriber(reap: fn(&Words<'_>)) {
+    let stream = stream();
+    let dead = AttachmentId::new(1, 0);
+    stream.words().subscribe(dead, 1, || {});
+    let reapers = [(), ()].map(|()| {
+        let stream = stream.clone();
+        thread::spawn(move || reap(&stream.words()))
+    });
+    let words = stream.words();
+    let newcomer = register(&words);
+    if let Some(id) = newcomer {
+        assert_eq!(words.subscribers().count(), 0, "holdings are cleared first");
+        words.subscribe(id, 2, || {});
+    }
+    for reaper in reapers {
+        reaper.join().expect("no panic");
+    }
+    let subscription = words.control.rows[0].subscription.load(Ordering::Relaxed);
+    let expected = newcomer.map_or(Subscription::NONE, |id| Subscription::new(id, 2));
+    assert_eq!(
+        Subscription(subscription),
+        expected,
+        "a live process's subscription was reaped"
+    );
+}
+
+#[test]
+fn reapers_leave_a_new_subscription_alone() {
+    explore("m7, subscriptions", Some(4), || {
+        two_reapers_and_a_new_subscriber(|words| words.reap(0, DEAD, |_| {}));
+    });
+}
+
+#[test]
+#[should_panic(expected = "a live process's subscription was reaped")]
+fn reapers_of_subscriptions_that_do_not_look_twice() {
+    explore("m7, subscriptions, no second look", Some(3), || {
+        two_reapers_and_a_new_subscriber(|words| {
+            let row = &words.control.rows[0];
+            let generation = row.generation.load(Ordering::Acquire);
+            let seen = row.subscription.load(Ordering::Acquire);
+            if Subscription(seen).owner() == Some(AttachmentId::new(generation, 0)) {
+                row.subscription
+                    .compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed)
+                    .ok();
+            }
             clear_row(words);
         });
     });

@@ -1,8 +1,11 @@
 //! Models of copying readers against a lapping, an aborting and a dying writer.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 mod loom_support;
 
+use alone::Alone;
 use loom::thread;
 use loom_support::{Shared, Stream, explore};
 use thalweg_shm::protocol::Words;
@@ -37,7 +40,7 @@ impl Model {
     fn write(&self) {
         let words = self.words();
         let mut head = words.head();
-        let claim = words.begin(head).expect("a slot");
+        let claim = words.begin(head, &Alone).expect("a slot");
         self.payload[claim.slot].store(claim.count, Ordering::Relaxed);
         let record = Record {
             frame_id: claim.count,
@@ -143,7 +146,7 @@ fn with_an_abandoned_frame(stop: Stop) {
     });
     let words = model.words();
     let head = words.head();
-    let claim = words.begin(head).expect("a slot");
+    let claim = words.begin(head, &Alone).expect("a slot");
     model.payload[claim.slot].store(ABANDONED, Ordering::Relaxed);
     let sequence = &words.slots[claim.slot].sequence;
     match stop {

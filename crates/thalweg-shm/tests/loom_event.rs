@@ -1,10 +1,13 @@
 //! Model of an event by a third party against a publication and a sleeper.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 #[path = "loom_support/futex.rs"]
 mod futex;
 mod loom_support;
 
+use alone::Alone;
 use futex::Futex;
 use loom::thread;
 use loom_support::{Shared, Stream, explore};
@@ -53,7 +56,7 @@ fn an_event_and_a_publication_both_arrive() {
         });
         let words = model.stream.words();
         let mut head = Head(0);
-        let claim = words.begin(head).expect("a slot");
+        let claim = words.begin(head, &Alone).expect("a slot");
         words
             .commit(&mut head, claim, Record::default(), false, || {
                 model.wake_all();

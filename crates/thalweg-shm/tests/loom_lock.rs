@@ -1,12 +1,15 @@
 //! Models of the writer lock: exclusion, hand-over, and taking over from the dead.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 #[path = "loom_support/exclusive.rs"]
 mod exclusive;
 #[path = "loom_support/futex.rs"]
 mod futex;
 mod loom_support;
 
+use alone::Alone;
 use exclusive::Exclusive;
 use futex::Futex;
 use loom::thread;
@@ -68,7 +71,7 @@ impl Model {
             words.repair(words.head(), false);
         }
         let mut head = words.head();
-        let claim = words.begin(head).expect("a slot");
+        let claim = words.begin(head, &Alone).expect("a slot");
         words
             .commit(&mut head, claim, Record::default(), false, || {})
             .expect("nobody else holds the lock");
@@ -97,7 +100,7 @@ impl Model {
         let words = self.words();
         let held = LockWord::held(self.register(DEAD), false);
         words.control.writer.lock.store(held.0, Ordering::Relaxed);
-        words.begin(words.head()).expect("a slot");
+        words.begin(words.head(), &Alone).expect("a slot");
         match stop {
             Stop::Busy => {}
             Stop::Counted => words.control.writer.attempts.store(1, Ordering::Relaxed),

@@ -1,10 +1,13 @@
 //! Models of sleeping on the head word: no change is ever slept through.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 #[path = "loom_support/futex.rs"]
 mod futex;
 mod loom_support;
 
+use alone::Alone;
 use futex::Futex;
 use loom::sync::atomic::fence;
 use loom::thread;
@@ -50,7 +53,7 @@ impl Model {
     }
 
     fn publish(&self, head: &mut Head) {
-        let claim = self.words().begin(*head).expect("a slot");
+        let claim = self.words().begin(*head, &Alone).expect("a slot");
         self.words()
             .commit(head, claim, Record::default(), false, || self.wake_all())
             .expect("nobody else writes");
@@ -59,7 +62,7 @@ impl Model {
     /// `publish` with the one difference that a wake answers the sleepers counted after the change.
     fn publish_and_answer_late(&self, head: &mut Head) {
         let words = self.words();
-        let Claim { slot, count, .. } = words.begin(*head).expect("a slot");
+        let Claim { slot, count, .. } = words.begin(*head, &Alone).expect("a slot");
         let complete = Sequence::complete(count, 0);
         words.slots[slot]
             .sequence

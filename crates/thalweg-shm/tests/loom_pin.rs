@@ -1,10 +1,13 @@
 //! Models of pins: a pinned slot is read in place while the writer laps.
 #![cfg(loom)]
 
+#[path = "loom_support/alone.rs"]
+mod alone;
 #[path = "loom_support/exclusive.rs"]
 mod exclusive;
 mod loom_support;
 
+use alone::Alone;
 use exclusive::Exclusive;
 use loom::thread;
 use loom_support::{Shared, Stream, explore};
@@ -21,8 +24,12 @@ struct Model {
 impl Model {
     /// A stream with one published frame.
     fn new(slots: usize) -> Shared<Self> {
+        Self::of(Stream::new(slots), slots)
+    }
+
+    fn of(stream: Stream, slots: usize) -> Shared<Self> {
         let model = Self {
-            stream: Stream::new(slots),
+            stream,
             payload: (0..slots).map(|_| Exclusive::new()).collect(),
         };
         model.write();
@@ -40,7 +47,9 @@ impl Model {
     fn write(&self) {
         let words = self.words();
         let mut head = words.head();
-        let claim = words.begin(head).expect("tickets are too few to pin all");
+        let claim = words
+            .begin(head, &Alone)
+            .expect("tickets are too few to pin all");
         self.payload[claim.slot].write(claim.count);
         words
             .commit(&mut head, claim, Record::default(), false, || {})
@@ -57,7 +66,15 @@ impl Model {
 }
 
 fn one_borrower() {
-    let model = Model::new(3);
+    borrow_beside_a_writer(&Model::new(3));
+}
+
+/// The writer comes back to the borrower's slot at once.
+fn one_borrower_of_reused_slots() {
+    borrow_beside_a_writer(&Model::of(Stream::reusing(3), 3));
+}
+
+fn borrow_beside_a_writer(model: &Shared<Model>) {
     let reader = model.clone();
     let id = model.borrower(1);
     let reader = thread::spawn(move || reader.borrow(id));

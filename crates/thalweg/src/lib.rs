@@ -49,9 +49,9 @@ pub use thalweg_kernels::{Definition, Kernel, Parameters, Registry, Sink, Source
 pub use thalweg_pipeline as pipeline;
 pub use thalweg_shm as shm;
 pub use thalweg_shm::{
-    AnyAfter, ArrayMut, ArrayRef, DType, Element, Frame, HistoryFrame, LentMemory, Loan, NextAfter,
-    Patience, Publication, PublishOptions, Purged, Stream, StreamDirectory, StreamOptions,
-    StreamStat, WaitPolicy, WriteLock,
+    AnyAfter, ArrayMut, ArrayRef, DType, Element, Frame, HistoryFrame, LentMemory, Loan,
+    LosslessFrame, LosslessReader, LosslessStat, NextAfter, Patience, Publication, PublishOptions,
+    Purged, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
 };
 
 /// Every kind this crate brings: those of [`kernels`] and those of [`ao`].

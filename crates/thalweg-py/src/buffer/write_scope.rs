@@ -94,16 +94,18 @@ impl WriteScope {
             interrupt: None,
         };
         match self.stream.loan(at_once) {
-            Err(WriteError::Lock(LockError::TimedOut { .. })) => interruptible(
-                py,
-                |interrupt| {
-                    self.stream.loan(Patience {
-                        deadline_ns,
-                        interrupt: Some(interrupt),
-                    })
-                },
-                error::of_write,
-            ),
+            Err(WriteError::Lock(LockError::TimedOut { .. }) | WriteError::Lagging { .. }) => {
+                interruptible(
+                    py,
+                    |interrupt| {
+                        self.stream.loan(Patience {
+                            deadline_ns,
+                            interrupt: Some(interrupt),
+                        })
+                    },
+                    error::of_write,
+                )
+            }
             outcome => outcome.map_err(error::of_write),
         }
     }

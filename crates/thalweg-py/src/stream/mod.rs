@@ -420,7 +420,7 @@ impl StreamHandle {
         };
         if !self.is_large {
             match stream.write(buffer.array(), options, AT_ONCE) {
-                Err(WriteError::Lock(LockError::TimedOut { .. })) => {}
+                Err(WriteError::Lock(LockError::TimedOut { .. }) | WriteError::Lagging { .. }) => {}
                 outcome => {
                     outcome.map_err(error::of_write)?;
                     return Ok(true);

@@ -2,7 +2,7 @@
 
 use super::Words;
 use super::sync::Ordering;
-use super::words::{AttachmentId, LockWord, ROWS, Ticket, Who, next_generation};
+use super::words::{AttachmentId, LockWord, ROWS, Subscription, Ticket, Who, next_generation};
 
 impl Words<'_> {
     /// Takes a row for the process `who`; `None` when all are taken.
@@ -61,6 +61,20 @@ impl Words<'_> {
         let lock = LockWord(self.control.writer.lock.load(Ordering::Acquire));
         if lock.owner() == Some(id) {
             take_over(lock);
+        }
+        let subscription = entry.subscription.load(Ordering::Acquire);
+        if Subscription(subscription).owner() == Some(id) {
+            // Before the tickets that pay for it: a writer that sees the subscription may count on
+            // them. Exact, as below.
+            entry
+                .subscription
+                .compare_exchange(
+                    subscription,
+                    Subscription::NONE.0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .ok();
         }
         for index in 0..self.ticket_count() {
             let word = self.control.ticket(index);

@@ -25,6 +25,8 @@ pub struct HeadGroup {
     pub head: AtomicU64,
     /// Bits of [`super::publish::state`]; bits are only ever set.
     pub state: AtomicU32,
+    /// [`Live`](super::words::Live): the frame being written, in a progressive stream.
+    pub live: AtomicU64,
 }
 
 /// Written by readers, looked at by the writer at every publication.
@@ -33,9 +35,9 @@ pub struct HeadGroup {
 pub struct RequestGroup {
     /// How many times anybody went to sleep on `head`; only grows.
     pub parks: AtomicU64,
-    /// Kept for readers of partial frames; 0 in this version.
+    /// How many times anybody went to sleep on the row bell; only grows.
     pub row_parks: AtomicU64,
-    /// Kept for lossless readers; 0 in this version.
+    /// One bit for each row of the attachment table that may belong to a lossless reader.
     pub lossless: AtomicU64,
     /// The first tickets; [`Control::ticket`] finds them all.
     pub tickets: [AtomicU64; INLINE_TICKETS],
@@ -54,6 +56,27 @@ pub struct WriterGroup {
     /// [`AttachmentId`](super::words::AttachmentId) bits of the last holder: a process that finds
     /// its own id knows that its private copy of `head` is current. Written under the lock.
     pub last_holder: AtomicU32,
+    /// `row_parks` as answered by the last wake; written under the lock.
+    pub row_woken: AtomicU64,
+}
+
+/// Where a writer waits for lossless readers.
+#[derive(Debug)]
+#[cfg_attr(not(loom), repr(C, align(128)))]
+pub struct SpaceGroup {
+    /// Changes when a reader made room while a writer waited for it; a futex word.
+    pub bell: AtomicU32,
+    /// 1 while the holder of the writer lock waits, and after it died waiting.
+    pub waiting: AtomicU32,
+}
+
+/// Where readers of frames being written sleep. A word of its own, so that sleepers on whole frames
+/// sleep on.
+#[derive(Debug)]
+#[cfg_attr(not(loom), repr(C, align(128)))]
+pub struct RowBellGroup {
+    /// Changes with every announcement of rows; a futex word.
+    pub bell: AtomicU32,
 }
 
 /// Pid namespaces of attached processes; an entry goes from 0 to an inode number, once.
@@ -72,6 +95,11 @@ pub struct Row {
     pub who: AtomicU64,
     /// Generation of the row's present or last owner, who writes it after claiming the row.
     pub generation: AtomicU32,
+    /// [`Subscription`](super::words::Subscription): what its lossless readers demand.
+    pub subscription: AtomicU64,
+    /// Count of the newest frame all its lossless readers are done with. Written by the owner of
+    /// the row alone, and means something only beside a subscription.
+    pub cursor: AtomicU64,
 }
 
 /// All words every attached process may write.
@@ -86,8 +114,12 @@ pub struct Control {
     pub writer: WriterGroup,
     /// See [`NamespaceGroup`].
     pub namespaces: NamespaceGroup,
+    /// See [`SpaceGroup`].
+    pub space: SpaceGroup,
+    /// See [`RowBellGroup`].
+    pub row_bell: RowBellGroup,
     #[cfg(not(loom))]
-    reserved: [u64; (0xc00 - 4 * 128) / 8],
+    reserved: [u64; (0xc00 - 6 * 128) / 8],
     /// The attachment table.
     pub rows: [Row; ROWS],
     /// Tickets beyond [`INLINE_TICKETS`].
@@ -116,6 +148,7 @@ impl Control {
             head: HeadGroup {
                 head: AtomicU64::new(0),
                 state: AtomicU32::new(0),
+                live: AtomicU64::new(0),
             },
             request: RequestGroup {
                 parks: AtomicU64::new(0),
@@ -128,15 +161,25 @@ impl Control {
                 attempts: AtomicU32::new(0),
                 woken: AtomicU64::new(0),
                 last_holder: AtomicU32::new(0),
+                row_woken: AtomicU64::new(0),
             },
             namespaces: NamespaceGroup {
                 inodes: std::array::from_fn(zeros),
             },
+            space: SpaceGroup {
+                bell: AtomicU32::new(0),
+                waiting: AtomicU32::new(0),
+            },
+            row_bell: RowBellGroup {
+                bell: AtomicU32::new(0),
+            },
             #[cfg(not(loom))]
-            reserved: [0; (0xc00 - 4 * 128) / 8],
+            reserved: [0; (0xc00 - 6 * 128) / 8],
             rows: std::array::from_fn(|_| Row {
                 who: AtomicU64::new(0),
                 generation: AtomicU32::new(0),
+                subscription: AtomicU64::new(0),
+                cursor: AtomicU64::new(0),
             }),
             more_tickets: std::array::from_fn(zeros),
         }
@@ -163,6 +206,8 @@ pub struct SlotHeader {
     pub publish_ns: AtomicU64,
     /// Monotonic time in ns at which the data entered the system.
     pub origin_ns: AtomicU64,
+    /// [`RowsDone`](super::words::RowsDone), in a progressive stream.
+    pub rows: AtomicU64,
 }
 
 impl SlotHeader {
@@ -174,6 +219,7 @@ impl SlotHeader {
             wall_ns: AtomicU64::new(0),
             publish_ns: AtomicU64::new(0),
             origin_ns: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
         }
     }
 }
@@ -191,6 +237,8 @@ const _: () = {
     assert!(offset_of!(Control, request) == 0x80);
     assert!(offset_of!(Control, writer) == 0x100);
     assert!(offset_of!(Control, namespaces) == 0x180);
+    assert!(offset_of!(Control, space) == 0x200);
+    assert!(offset_of!(Control, row_bell) == 0x280);
     assert!(offset_of!(Control, rows) == 0x1000 - Control::OFFSET);
     assert!(offset_of!(Control, more_tickets) == 0x2000 - Control::OFFSET);
     assert!(Control::OFFSET + size_of::<Control>() <= Control::REGION_BYTES);

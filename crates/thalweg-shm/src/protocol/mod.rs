@@ -7,9 +7,11 @@
 pub mod attach;
 pub mod control;
 pub mod lock;
+pub mod lossless;
 pub mod park;
 pub mod pin;
 pub mod publish;
+pub mod room;
 pub mod snapshot;
 pub mod sync;
 pub mod words;
@@ -23,6 +25,8 @@ pub struct Words<'a> {
     pub control: &'a Control,
     /// One header per slot, written by the writer alone.
     pub slots: &'a [SlotHeader],
+    /// Whether the writer goes back to the slots it used last instead of going round all of them.
+    pub reuses_slots: bool,
 }
 
 impl Words<'_> {

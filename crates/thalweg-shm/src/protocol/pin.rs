@@ -135,9 +135,34 @@ impl Words<'_> {
             .store(Ticket::FREE.0, Ordering::Release);
     }
 
-    /// Owners of the tickets taken right now.
+    /// Takes a ticket that pins nothing, so that nobody else pins with it; [`Words::unpin`] gives
+    /// it back. `None` when all are taken.
+    pub fn reserve(&self, owner: AttachmentId) -> Option<usize> {
+        let reserved = Ticket::reserved(owner).0;
+        (0..self.ticket_count()).find(|&index| {
+            self.control
+                .ticket(index)
+                .compare_exchange(
+                    Ticket::FREE.0,
+                    reserved,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+        })
+    }
+
+    /// Owners of the frames pinned right now.
     pub fn pin_owners(&self) -> impl Iterator<Item = AttachmentId> + '_ {
+        self.taken_tickets()
+            .filter(|ticket| !ticket.is_reserved())
+            .filter_map(Ticket::owner)
+    }
+
+    /// Tickets taken right now, whatever for.
+    pub fn taken_tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
         (0..self.ticket_count())
-            .filter_map(|index| Ticket(self.control.ticket(index).load(Ordering::Acquire)).owner())
+            .map(|index| Ticket(self.control.ticket(index).load(Ordering::Acquire)))
+            .filter(|ticket| ticket.owner().is_some())
     }
 }

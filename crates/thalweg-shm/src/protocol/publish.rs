@@ -2,6 +2,7 @@
 //!
 //! Everything in here but [`Words::event`] is for the holder of the writer lock.
 
+use super::room::{BeginError, Kept, RoomEnvironment};
 use super::sync::{Ordering, fence, full_fence_after_rmw};
 use super::words::{Head, Sequence, Ticket};
 use super::{Corrupt, Words};
@@ -17,7 +18,8 @@ pub mod state {
 }
 
 /// Rounds over all slots before a claim calls the segment corrupt. A live borrower can cost one
-/// candidate each time it moves its ticket, and must complete a whole retry of its own to do so.
+/// candidate each time it moves its ticket, and must complete a whole retry of its own to do so; a
+/// lossless reader, each time it leaves and somebody pins with its ticket.
 const CLAIM_ROUNDS: usize = 64;
 
 /// A slot marked busy by this process.
@@ -44,35 +46,57 @@ pub struct Record {
 }
 
 impl Words<'_> {
-    /// Claims a slot for the frame after `head`: neither the last published nor a pinned one.
-    pub fn begin(&self, head: Head) -> Result<Claim, Corrupt> {
+    /// Claims a slot for the frame after `head`: neither the last published, nor a pinned one, nor
+    /// one that a lossless reader has not read. Waits for lossless readers, if it has to, before
+    /// anything is claimed.
+    pub fn begin(
+        &self,
+        head: Head,
+        environment: &impl RoomEnvironment,
+    ) -> Result<Claim, BeginError> {
+        if head.count() >= Sequence::MAX_COUNT {
+            return Err(BeginError::Corrupt(Corrupt(
+                "head counts more frames than can ever have been written",
+            )));
+        }
+        for _ in 0..CLAIM_ROUNDS {
+            // Anew in each round: what is kept and who holds tickets have to belong together.
+            let kept = self.wait_for_room(head, environment)?;
+            if let Some(claim) = self.claim(head, kept) {
+                return Ok(claim);
+            }
+        }
+        Err(BeginError::Corrupt(Corrupt(
+            "every slot is pinned, which tickets rule out",
+        )))
+    }
+
+    /// Looks at every slot once.
+    fn claim(&self, head: Head, kept: Kept) -> Option<Claim> {
         let slots = self.slots.len();
         let count = head.count() + 1;
-        if count > Sequence::MAX_COUNT {
-            return Err(Corrupt(
-                "head counts more frames than can ever have been written",
-            ));
-        }
         // Only lock holders write `attempts`.
         let attempt = self.control.writer.attempts.load(Ordering::Relaxed);
         let busy = Sequence::busy(count, attempt);
-        for step in 1..=slots * CLAIM_ROUNDS {
-            let slot = (head.slot() + step) % slots;
-            if slot == head.slot() {
-                continue;
-            }
+        for step in 1..slots {
+            let slot = self.candidate(head, step);
             let claim = Claim {
                 slot,
                 count,
                 attempt,
             };
             let sequence = &self.slots[slot].sequence;
+            // Never marked, because its reader looks for it by its sequence and reads it without a
+            // ticket. Only lock holders write sequences.
+            if kept.includes(|| Sequence(sequence.load(Ordering::Relaxed))) {
+                continue;
+            }
             if slots == 2 {
                 // No tickets, hence no reader whose mark could be missed: ordering the mark before
                 // the payload is enough. Pairs with the Acquire fence of `is_current`.
                 sequence.store(busy.0, Ordering::Relaxed);
                 fence(Ordering::Release);
-                return Ok(claim);
+                return Some(claim);
             }
             // Mark first, then look for tickets; a borrower writes its ticket first and then looks
             // for the mark. With a full barrier on both sides at least one sees the other. Also
@@ -80,12 +104,27 @@ impl Words<'_> {
             let old = sequence.swap(busy.0, Ordering::AcqRel);
             full_fence_after_rmw();
             if !self.is_pinned(slot) {
-                return Ok(claim);
+                return Some(claim);
             }
             // Release: the content is intact, and copies under way may go on believing in it.
             sequence.store(old, Ordering::Release);
         }
-        Err(Corrupt("every slot is pinned, which tickets rule out"))
+        None
+    }
+
+    /// The slot to try as the `step`th, from 1, of those that are not the newest frame's.
+    ///
+    /// Going round all slots keeps every frame as long as it can be kept. Starting over from the
+    /// lowest keeps two slots in use while nobody holds any: of large frames, two fit into a cache
+    /// that four do not.
+    fn candidate(&self, head: Head, step: usize) -> usize {
+        if !self.reuses_slots {
+            (head.slot() + step) % self.slots.len()
+        } else if step <= head.slot() {
+            step - 1
+        } else {
+            step
+        }
     }
 
     fn is_pinned(&self, slot: usize) -> bool {
@@ -181,6 +220,7 @@ impl Words<'_> {
         for (slot, _) in debris() {
             slot.sequence.store(Sequence::EMPTY.0, Ordering::Release);
         }
+        self.restore_demands();
     }
 
     fn count_attempt(&self) {

@@ -164,7 +164,8 @@ pub fn next_generation(generation: u32) -> u32 {
     }
 }
 
-/// A pin on a slot: `owner:31 << 8 | slot+1`; 0 is free.
+/// A pin on a slot: `owner:31 << 8 | slot+1`; 0 is free. The slot field 0xff pins none, see
+/// [`Ticket::reserved`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub u64);
 
@@ -172,9 +173,22 @@ impl Ticket {
     /// Nobody's.
     pub const FREE: Self = Self(0);
 
+    /// In place of a slot: none, but nobody else may pin with this ticket.
+    const RESERVED: u64 = 0xff;
+
     /// `owner` pins `slot`.
     pub fn new(owner: AttachmentId, slot: usize) -> Self {
         Self(u64::from(owner.bits()) << 8 | (slot as u64 + 1))
+    }
+
+    /// `owner` keeps the ticket from others, for one frame of a lossless reader's budget.
+    pub fn reserved(owner: AttachmentId) -> Self {
+        Self(u64::from(owner.bits()) << 8 | Self::RESERVED)
+    }
+
+    /// True when the ticket pins nothing and is paid for a lossless reader's budget.
+    pub fn is_reserved(self) -> bool {
+        self.0 & 0xff == Self::RESERVED
     }
 
     /// Who pins; `None` for a free ticket (or a corrupt one).
@@ -185,6 +199,33 @@ impl Ticket {
     /// True when the ticket pins `slot`.
     pub fn names(self, slot: usize) -> bool {
         self.0 & 0xff == slot as u64 + 1
+    }
+}
+
+/// What the lossless readers of one process demand: `owner:31 << 8 | budget`; 0 is nothing.
+///
+/// With the budget b and the cursor c beside it, frame c+b may be begun and c+b+1 may not, and no
+/// frame above c is overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription(pub u64);
+
+impl Subscription {
+    /// No lossless reader.
+    pub const NONE: Self = Self(0);
+
+    /// The readers of `owner` can be `budget` frames behind.
+    pub fn new(owner: AttachmentId, budget: u8) -> Self {
+        Self(u64::from(owner.bits()) << 8 | u64::from(budget))
+    }
+
+    /// Whose readers; `None` for nobody's (or a corrupt word).
+    pub fn owner(self) -> Option<AttachmentId> {
+        AttachmentId::from_bits(u32::try_from(self.0 >> 8).ok()?)
+    }
+
+    /// Frames that may be begun beyond the cursor.
+    pub fn budget(self) -> u8 {
+        self.0 as u8
     }
 }
 
@@ -299,7 +340,13 @@ mod tests {
         let id = AttachmentId::new(AttachmentId::GENERATION_MASK, 63);
         let ticket = Ticket::new(id, 126);
         assert_eq!(ticket.owner(), Some(id));
-        assert!(ticket.names(126) && !ticket.names(125));
+        assert!(ticket.names(126) && !ticket.names(125) && !ticket.is_reserved());
+        let reserved = Ticket::reserved(id);
+        assert_eq!(reserved.owner(), Some(id));
+        assert!(reserved.is_reserved() && !(0..MAX_SLOTS).any(|slot| reserved.names(slot)));
+        let subscription = Subscription::new(id, 127);
+        assert_eq!(subscription.owner(), Some(id));
+        assert_eq!(subscription.budget(), 127);
         let word = LockWord::held(id, true);
         assert_eq!(word.owner(), Some(id));
         assert!(word.has_waiters() && !word.is_free());

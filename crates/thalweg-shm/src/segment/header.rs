@@ -11,7 +11,7 @@ use crate::protocol::control::Control;
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"THALWEG\0";
 /// Version of the format; other versions are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the identity.
 pub const HEADER_BYTES: usize = Control::OFFSET;
 
@@ -27,8 +27,11 @@ pub mod flags {
     /// The creator asked for notification. Every stream has it; the flag is only remembered, so that a
     /// stream can be described and made again as it was asked for.
     pub const NOTIFY: u32 = 16;
+    /// The writer goes back to the slots it used last, so that large frames stay in cache; only the
+    /// last two frames are sure to be held.
+    pub const REUSES_SLOTS: u32 = 32;
     /// All flags of this version.
-    pub const KNOWN: u32 = STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR | NOTIFY;
+    pub const KNOWN: u32 = STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR | NOTIFY | REUSES_SLOTS;
 }
 
 mod offset {

@@ -18,6 +18,7 @@ use thalweg_os::{clock, fork, futex};
 
 use super::error::{LockError, OpenError, StaleReason};
 use super::holder::Holder;
+use super::lossless::Subscriptions;
 use super::registry;
 use crate::copy::copy_bytes;
 use crate::protocol::control::{Control, SlotHeader};
@@ -65,6 +66,7 @@ pub(crate) struct Attachment {
     /// Fork generation in which a frame is being written, or 0. Used under the lock.
     pub(crate) writing_since: AtomicU64,
     pub(crate) pins: Mutex<Vec<LocalPin>>,
+    pub(crate) subscriptions: Mutex<Subscriptions>,
     /// Writable mappings to lend memory from, see [`super::lent`]; usually none or one.
     pub(crate) windows: Mutex<Vec<Arc<Mapping>>>,
 }
@@ -155,6 +157,7 @@ impl Attachment {
             cached_head: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),
+            subscriptions: Mutex::default(),
             windows: Mutex::new(Vec::new()),
         });
         attachments.retain(|_, weak| weak.strong_count() > 0);
@@ -195,7 +198,11 @@ impl Attachment {
         // mapping, aligned like it. SlotHeader consists of atomics, as above.
         let slots =
             unsafe { std::slice::from_raw_parts(headers.cast::<SlotHeader>(), geometry.slots) };
-        Words { control, slots }
+        Words {
+            control,
+            slots,
+            reuses_slots: self.header.has(flags::REUSES_SLOTS),
+        }
     }
 
     /// The shared words with writable slot headers, for the holder of the lock.
@@ -329,7 +336,7 @@ impl Attachment {
         }
     }
 
-    fn is_dead(&self, id: AttachmentId) -> bool {
+    pub(crate) fn is_dead(&self, id: AttachmentId) -> bool {
         match self.words().who(id) {
             // The row moved on, so the process of this id is gone.
             None => true,

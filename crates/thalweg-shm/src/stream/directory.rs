@@ -50,12 +50,25 @@ pub struct StreamStat {
     pub attached_pids: Vec<u32>,
     /// Frames borrowed right now.
     pub borrowed: usize,
+    /// Processes with lossless readers, which the writer waits for.
+    pub lossless: Vec<LosslessStat>,
     /// Pid of the process that holds the writer lock.
     pub lock_holder_pid: Option<u32>,
     /// True if this process may write it.
     pub is_writable: bool,
     /// Bytes of the file.
     pub file_bytes: u64,
+}
+
+/// The lossless readers of one process, as of one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LosslessStat {
+    /// Pid in its own namespace.
+    pub pid: u32,
+    /// Frames published that the slowest of them is not done with.
+    pub lag: u64,
+    /// Frames the writer may begin beyond those it is done with: the smallest budget among them.
+    pub budget: usize,
 }
 
 /// What became of one stream in [`StreamDirectory::purge`].
@@ -220,6 +233,7 @@ impl StreamDirectory {
             newest: attachment.newest(),
             attached_pids,
             borrowed: words.pin_owners().count(),
+            lossless: lossless_stats(&attachment),
             lock_holder_pid: lock.owner().and_then(|owner| attachment.pid_of(owner)),
             is_writable: attachment.is_writable(),
             file_bytes: attachment.header.geometry.file_bytes as u64,
@@ -276,6 +290,22 @@ impl StreamDirectory {
     }
 }
 
+fn lossless_stats(attachment: &Attachment) -> Vec<LosslessStat> {
+    let words = attachment.words();
+    words
+        .subscribers()
+        .filter_map(|subscriber| {
+            let who = words.who(subscriber.owner)?;
+            let row = subscriber.owner.row();
+            (attachment.liveness(row, who) != Liveness::Dead).then(|| LosslessStat {
+                pid: who.pid(),
+                lag: words.head().count().saturating_sub(subscriber.cursor),
+                budget: subscriber.budget.into(),
+            })
+        })
+        .collect()
+}
+
 fn flags_of(options: &StreamOptions) -> u32 {
     let reads_without_writing = |shift: u32| options.mode >> shift & 0o6 == 0o4;
     let mut bits = 0;
@@ -284,6 +314,9 @@ fn flags_of(options: &StreamOptions) -> u32 {
     }
     if options.ends_with_creator {
         bits |= flags::ENDS_WITH_CREATOR;
+    }
+    if options.reuse_slots {
+        bits |= flags::REUSES_SLOTS;
     }
     if options.notify {
         bits |= flags::NOTIFY;

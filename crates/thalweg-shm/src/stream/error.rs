@@ -178,6 +178,13 @@ fn held_by(holder: Option<u32>) -> String {
     )
 }
 
+fn in_process(pid: Option<u32>) -> String {
+    pid.map_or_else(
+        || " (its process has left meanwhile)".to_owned(),
+        |pid| format!(" in process {pid}"),
+    )
+}
+
 /// A frame was not written. The last good frame is still there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -214,6 +221,27 @@ pub enum WriteError {
     /// The same thread is writing a frame already.
     #[error("a frame of stream {name:?} is being written already: publish or abort it first")]
     ScopeOpen {
+        /// The stream.
+        name: String,
+    },
+    /// A lossless reader was as far behind as its budget allows until the deadline.
+    #[error(
+        "timed out waiting for a lossless reader of stream {name:?}{}: it is {behind} frames behind the newest and its budget is {budget}, so the next frame has no room; let it read faster, subscribe it with a larger budget, or end it",
+        in_process(*.pid)
+    )]
+    Lagging {
+        /// The stream.
+        name: String,
+        /// Pid of its process, in its own namespace, if it is still known.
+        pid: Option<u32>,
+        /// Published frames it is not done with.
+        behind: u64,
+        /// Frames the writer may begin beyond those it is done with.
+        budget: usize,
+    },
+    /// The caller's interrupt asked to stop.
+    #[error("interrupted while waiting for the lossless readers of stream {name:?}")]
+    Interrupted {
         /// The stream.
         name: String,
     },
@@ -361,6 +389,79 @@ pub enum BorrowError {
 fn list(pids: &[u32]) -> String {
     let texts: Vec<String> = pids.iter().map(u32::to_string).collect();
     texts.join(", ")
+}
+
+/// Nobody was subscribed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// A budget the stream can never grant.
+    #[error(
+        "a lossless reader of stream {name:?} can have a budget of 1 to {slots} frames, its number of slots, found {budget}"
+    )]
+    Budget {
+        /// The stream.
+        name: String,
+        /// Slots of the stream.
+        slots: usize,
+        /// The budget asked for.
+        budget: usize,
+    },
+    /// The tickets that the budget costs are taken by living processes.
+    #[error(
+        "a budget of {budget} frames takes {} of the {tickets} tickets of stream {name:?}, and too few are free (held by process {}): release borrowed frames, subscribe with a budget of 2, which needs none, or create the stream with more slots",
+        budget - 2,
+        list(holders)
+    )]
+    Limit {
+        /// The stream.
+        name: String,
+        /// The budget asked for, above 2.
+        budget: usize,
+        /// Tickets of the stream.
+        tickets: usize,
+        /// Pids of the holders.
+        holders: Vec<u32>,
+    },
+    /// This process may only read the stream.
+    #[error(
+        "stream {name:?} is read-only for this process, and the writer has to know its lossless readers: use read()"
+    )]
+    ReadOnly {
+        /// The stream.
+        name: String,
+    },
+    /// No row in the attachment table.
+    #[error(transparent)]
+    Attach(LockError),
+}
+
+/// A lossless reader did not get its next frame. The frame is not lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LosslessError {
+    /// It did not come.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// It could not be copied.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The reader was subscribed before a fork.
+    #[error(
+        "this lossless reader of stream {name:?} belongs to the parent process, which subscribed it: subscribe another"
+    )]
+    Inherited {
+        /// The stream.
+        name: String,
+    },
+    /// See [`Corrupt`].
+    #[error("stream {name:?}: {source}")]
+    Corrupt {
+        /// The stream.
+        name: String,
+        /// What was found.
+        source: Corrupt,
+    },
 }
 
 /// A wait ended without a new frame.

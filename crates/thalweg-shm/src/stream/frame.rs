@@ -152,18 +152,23 @@ impl Attachment {
     }
 
     fn borrow_limit(&self) -> BorrowError {
-        let mut holders: Vec<u32> = self
-            .words()
-            .pin_owners()
-            .filter_map(|owner| self.pid_of(owner))
-            .collect();
-        holders.sort_unstable();
-        holders.dedup();
         BorrowError::Limit {
             name: self.name(),
             tickets: self.words().ticket_count(),
-            holders,
+            holders: self.ticket_holders(),
         }
+    }
+
+    /// Pids of the processes that have tickets.
+    pub(crate) fn ticket_holders(&self) -> Vec<u32> {
+        let mut holders: Vec<u32> = self
+            .words()
+            .taken_tickets()
+            .filter_map(|ticket| self.pid_of(ticket.owner()?))
+            .collect();
+        holders.sort_unstable();
+        holders.dedup();
+        holders
     }
 
     /// One more view of a slot that the process `fork_generation` has pinned.

@@ -7,6 +7,7 @@ use super::error::WriteError;
 use super::lent::LentMemory;
 use super::lock::{HeldLock, Patience, WriteLock};
 use super::publication::{Publication, PublishOptions};
+use super::room::WaitingWriter;
 use crate::array::{ArrayMut, ArrayRef};
 use crate::copy::copy_bytes;
 use crate::protocol::Corrupt;
@@ -27,8 +28,8 @@ pub struct Loan {
 }
 
 impl Loan {
-    pub(crate) fn open(lock: WriteLock) -> Result<Self, WriteError> {
-        let (claim, head) = lock.attachment().begin_frame()?;
+    pub(crate) fn open(lock: WriteLock, patience: Patience<'_>) -> Result<Self, WriteError> {
+        let (claim, head) = lock.attachment().begin_frame(patience)?;
         Ok(Self {
             lock,
             claim: Some(claim),
@@ -155,7 +156,7 @@ impl Attachment {
             });
         }
         let _lock = HeldLock::take(self, patience)?;
-        let (claim, head) = self.begin_frame()?;
+        let (claim, head) = self.begin_frame(patience)?;
         let target = match self.claimed_payload(claim.slot) {
             Ok(target) => target,
             Err(error) => {
@@ -175,8 +176,8 @@ impl Attachment {
         self.publish_frame(claim, head, options)
     }
 
-    /// Claims a slot. The caller holds the lock.
-    fn begin_frame(&self) -> Result<(Claim, Head), WriteError> {
+    /// Claims a slot. The caller holds the lock. `patience` bounds the wait for lossless readers.
+    fn begin_frame(&self, patience: Patience<'_>) -> Result<(Claim, Head), WriteError> {
         let generation = thalweg_os::fork::generation();
         if self.writing_since.load(Ordering::Relaxed) == generation {
             return Err(WriteError::ScopeOpen { name: self.name() });
@@ -187,10 +188,9 @@ impl Attachment {
             name: self.name(),
             source,
         })?;
-        let claim = words.begin(head).map_err(|source| WriteError::Corrupt {
-            name: self.name(),
-            source,
-        })?;
+        let claim = words
+            .begin(head, &WaitingWriter::new(self, patience))
+            .map_err(|error| self.not_begun(error, head, patience))?;
         self.writing_since.store(generation, Ordering::Relaxed);
         Ok((claim, head))
     }
@@ -265,6 +265,10 @@ impl Attachment {
         #[cfg(target_arch = "x86_64")]
         if let Ok(words) = self.writer_words() {
             use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            if words.reuses_slots {
+                // Frames so large that their first lines do not matter.
+                return;
+            }
             let next = (slot + 1) % words.slots.len();
             let header = std::ptr::from_ref(&words.slots[next]).cast::<i8>();
             // SAFETY: a prefetch reads nothing and cannot fault.

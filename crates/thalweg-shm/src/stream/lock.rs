@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use thalweg_os::clock::monotonic_ns;
 use thalweg_os::fork;
 
 use super::attachment::{Attachment, Environment, Interrupt};
@@ -42,6 +43,17 @@ impl Patience<'_> {
             deadline_ns: Some(deadline_ns),
             interrupt: None,
         }
+    }
+
+    /// True once the deadline is reached.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.deadline_ns
+            .is_some_and(|deadline| monotonic_ns() >= deadline)
+    }
+
+    /// Asks the caller whether to stop.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|interrupt| interrupt())
     }
 }
 

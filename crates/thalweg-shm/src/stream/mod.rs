@@ -1,10 +1,10 @@
 //! Named streams: the newest frame, and a bounded history, of one array.
 //!
 //! One writer at a time, any number of readers; readers never slow the writer and the writer never
-//! waits for them. Four ways to read: [`Stream::read`] copies, [`Stream::history`] copies the last
-//! few frames, [`Stream::borrow`] pins the frame in place, waiting is for a count above one already
-//! seen. Two ways to write: [`Stream::write`]
-//! copies in, [`Stream::loan`] lends the next slot.
+//! waits for them, except for those that ask for it with [`Stream::subscribe`]. Four ways to read:
+//! [`Stream::read`] copies, [`Stream::history`] copies the last few frames, [`Stream::borrow`] pins the
+//! frame in place, waiting is for a count above one already seen. Two ways to write:
+//! [`Stream::write`] copies in, [`Stream::loan`] lends the next slot.
 //!
 //! ```
 //! use thalweg_shm::{ArrayRef, DType, Patience, PublishOptions, Stream, StreamOptions, WaitPolicy};
@@ -35,6 +35,7 @@ mod holder;
 mod lent;
 mod loan;
 mod lock;
+mod lossless;
 pub mod observe;
 mod open;
 mod peek;
@@ -42,6 +43,7 @@ mod publication;
 mod reactor;
 mod read;
 mod registry;
+mod room;
 mod spin;
 mod wait;
 
@@ -52,8 +54,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use attachment::Attachment;
 pub use attachment::Interrupt;
 use cadence::Cadence;
-pub use directory::{Purged, StreamDirectory, StreamStat};
-use error::{BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError};
+pub use directory::{LosslessStat, Purged, StreamDirectory, StreamStat};
+use error::{
+    BorrowError, CreateError, LockError, OpenError, ReadError, SubscribeError, UnlinkError,
+    WaitError,
+};
 pub use error::{StaleReason, WriteError};
 pub use frame::Frame;
 pub use future::{AnyAfter, NextAfter};
@@ -61,6 +66,7 @@ pub use history::HistoryFrame;
 pub use lent::LentMemory;
 pub use loan::Loan;
 pub use lock::{Patience, WriteLock};
+pub use lossless::{LosslessFrame, LosslessReader};
 pub use peek::Peek;
 pub use publication::{Publication, PublishOptions};
 use thalweg_os::process::Liveness;
@@ -74,6 +80,9 @@ use crate::segment::header::{Header, flags};
 
 /// Slots of a stream unless asked otherwise: the last published, one being written, two to pin.
 pub const DEFAULT_SLOTS: usize = 4;
+
+/// Frames of this size and more reuse slots unless asked otherwise.
+pub const REUSE_FROM_BYTES: usize = 1 << 20;
 
 /// What a new stream is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,13 +102,21 @@ pub struct StreamOptions {
     pub strict: bool,
     /// The stream is debris as soon as the creating process has ended.
     pub ends_with_creator: bool,
+    /// Write large frames into the slots used last instead of going round all of them: two slots stay
+    /// in cache where four may not. Then only the last two frames are sure to be held for
+    /// [`Stream::history`]; pins and lossless readers have their slots all the same.
+    pub reuse_slots: bool,
     /// Remembered in the header and otherwise without effect: every stream wakes its waiters.
     pub notify: bool,
 }
 
 impl StreamOptions {
-    /// A stream of `shape` and `dtype` with four slots, private to the user, lenient.
+    /// A stream of `shape` and `dtype` with four slots, private to the user, lenient; slots of frames
+    /// from [`REUSE_FROM_BYTES`] on are reused.
     pub fn new(dtype: DType, shape: &[usize]) -> Self {
+        let frame_bytes = shape.iter().fold(dtype.size_bytes(), |bytes, &extent| {
+            bytes.saturating_mul(extent)
+        });
         Self {
             dtype,
             shape: shape.to_owned(),
@@ -108,6 +125,7 @@ impl StreamOptions {
             group: None,
             strict: false,
             ends_with_creator: false,
+            reuse_slots: frame_bytes >= REUSE_FROM_BYTES,
             notify: false,
         }
     }
@@ -120,6 +138,7 @@ impl StreamOptions {
 #[derive(Debug)]
 pub struct Stream {
     attachment: Arc<Attachment>,
+    /// Shared with the lossless readers of this handle.
     closed: Arc<AtomicBool>,
     cadence: Cadence,
 }
@@ -128,7 +147,7 @@ impl Stream {
     fn of(attachment: Arc<Attachment>) -> Self {
         Self {
             attachment,
-            closed: Arc::new(AtomicBool::new(false)),
+            closed: Arc::default(),
             cadence: Cadence::new(),
         }
     }
@@ -211,7 +230,7 @@ impl Stream {
     }
 
     /// Copies `payload`, of the stream's dtype and shape, into a fresh slot and publishes it.
-    /// `patience` bounds the wait for other writers.
+    /// `patience` bounds the wait for other writers, and for lossless readers.
     pub fn write(
         &self,
         payload: ArrayRef<'_>,
@@ -221,9 +240,10 @@ impl Stream {
         self.attachment.write(payload, options, patience)
     }
 
-    /// Lends a fresh slot with undefined contents, to be filled and published.
+    /// Lends a fresh slot with undefined contents, to be filled and published. `patience` bounds the
+    /// wait for other writers, and for lossless readers.
     pub fn loan(&self, patience: Patience<'_>) -> Result<Loan, WriteError> {
-        Loan::open(self.lock(patience)?)
+        Loan::open(self.lock(patience)?, patience)
     }
 
     /// Takes the writer lock. The thread that holds it may go on writing, and take it again.
@@ -296,6 +316,25 @@ impl Stream {
     /// Pins the newest frame and lends it in place.
     pub fn borrow(&self) -> Result<Frame, BorrowError> {
         Frame::borrow(&self.attachment)
+    }
+
+    /// A reader that gets every frame from now on, in order, in place. The writer waits before it
+    /// begins a frame that would leave the reader more than `budget` frames behind, so
+    /// whoever subscribes has to read, or end the subscription by dropping it.
+    ///
+    /// A budget of up to two costs nothing; every further frame takes one of the tickets that
+    /// borrowing takes, too. The readers of one process share a subscription: none of them is
+    /// granted more than the smallest budget among them.
+    pub fn subscribe(&self, budget: usize) -> Result<LosslessReader, SubscribeError> {
+        LosslessReader::subscribe(self.sharing_close(), budget)
+    }
+
+    /// Another handle of the same stream, closed together with this one.
+    fn sharing_close(&self) -> Self {
+        Self {
+            closed: Arc::clone(&self.closed),
+            ..self.duplicate()
+        }
     }
 
     /// Waits until more than `after` frames were published; returns the newest count.

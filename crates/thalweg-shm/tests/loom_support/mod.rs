@@ -14,6 +14,7 @@ pub(crate) type Shared<T> = std::rc::Rc<T>;
 pub(crate) struct Stream {
     control: Control,
     slots: Vec<SlotHeader>,
+    reuses_slots: bool,
 }
 
 impl Stream {
@@ -21,6 +22,16 @@ impl Stream {
         Self {
             control: Control::new(),
             slots: (0..slots).map(|_| SlotHeader::new()).collect(),
+            reuses_slots: false,
+        }
+    }
+
+    /// The same, with the order of slots that large frames have.
+    #[allow(dead_code, reason = "for some of the models")]
+    pub(crate) fn reusing(slots: usize) -> Self {
+        Self {
+            reuses_slots: true,
+            ..Self::new(slots)
         }
     }
 
@@ -28,6 +39,7 @@ impl Stream {
         Words {
             control: &self.control,
             slots: &self.slots,
+            reuses_slots: self.reuses_slots,
         }
     }
 }

@@ -19,7 +19,10 @@ mod survivor;
 mod sweep;
 mod tracee;
 
-use scene::{GARBAGE, Scene, fill, leave_debris, soon, write_next};
+use scene::{
+    GARBAGE, Scene, fill, leave_debris, leave_subscriber, read_losslessly, soon, try_write_next,
+    write_next,
+};
 use survivor::{Abandons, Findings};
 use sweep::{Operation, Stops, sweep};
 use thalweg_shm::{Patience, PublishOptions, Stream, WaitPolicy};
@@ -309,6 +312,171 @@ fn borrow_from_the_dead() {
             },
         );
     }
+}
+
+#[test]
+fn subscribe() {
+    for (slots, budget) in [(2, 2), (4, 4)] {
+        sweep(
+            &format!("subscribe, {slots} slots"),
+            &Operation {
+                slots,
+                act: if budget == 2 {
+                    |scene| subscribe_and_hold(scene, 2)
+                } else {
+                    |scene| subscribe_and_hold(scene, 4)
+                },
+                findings: FOUR,
+                ..Operation::USUAL
+            },
+        );
+    }
+}
+
+fn subscribe_and_hold(scene: &Scene, budget: usize) {
+    let stream = opened(scene);
+    mark();
+    let _reader = stream.subscribe(budget).expect("subscribed");
+    mark();
+}
+
+#[test]
+fn subscribe_beside_another() {
+    sweep(
+        "subscribe beside another reader of the process",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                let _other = stream.subscribe(3).expect("subscribed");
+                mark();
+                let _reader = stream.subscribe(1).expect("subscribed");
+                mark();
+            },
+            findings: FOUR,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn read_losslessly_in_place() {
+    sweep(
+        "next frame of a lossless reader",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                let mut reader = stream.subscribe(2).expect("subscribed");
+                write_next(&stream);
+                write_next(&stream);
+                assert_eq!(read_losslessly(&mut reader), 5);
+                mark();
+                // Gives one frame back and takes the next.
+                let frame = reader.next(WaitPolicy::Park, soon()).expect("there");
+                assert_eq!(frame.publication().count, 6);
+                mark();
+            },
+            findings: Findings::frames(6, 6),
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn unsubscribe() {
+    sweep(
+        "end of a lossless reader",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                let reader = stream.subscribe(4).expect("subscribed");
+                mark();
+                drop(reader);
+                mark();
+            },
+            findings: FOUR,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn write_with_a_lossless_reader() {
+    sweep(
+        "write with room for a lossless reader",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                let _reader = stream.subscribe(3).expect("subscribed");
+                write_next(&stream);
+                write_next(&stream);
+                mark();
+                write_next(&stream);
+                mark();
+            },
+            findings: Findings::frames(6, 7),
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn write_without_room() {
+    sweep(
+        "write without room for a lossless reader",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                let _reader = stream.subscribe(1).expect("subscribed");
+                write_next(&stream);
+                mark();
+                let refused = try_write_next(&stream, Patience::until(0));
+                mark();
+                refused.expect_err("the reader has not read frame 5");
+            },
+            findings: Findings::frames(5, 5),
+            stops: Stops::EveryChange,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn write_after_a_readers_death() {
+    sweep(
+        "write what a dead lossless reader has no room for",
+        &Operation {
+            slots: 3,
+            act: |scene| {
+                let stream = opened(scene);
+                leave_subscriber(&stream, 3);
+                (5..=7).for_each(|_| write_next(&stream));
+                mark();
+                write_next(&stream);
+                mark();
+            },
+            findings: Findings::frames(7, 8),
+            stops: Stops::EveryChange,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn write_after_a_reader_left() {
+    sweep(
+        "write with the bit of a reader that left",
+        &Operation {
+            act: |scene| {
+                let stream = opened(scene);
+                drop(stream.subscribe(2).expect("subscribed"));
+                mark();
+                write_next(&stream);
+                mark();
+            },
+            findings: FOUR_OR_FIVE,
+            ..Operation::USUAL
+        },
+    );
 }
 
 #[test]

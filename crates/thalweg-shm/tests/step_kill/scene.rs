@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thalweg_os::clock::deadline_after;
-use thalweg_shm::stream::error::ReadError;
+use thalweg_shm::stream::error::{ReadError, WriteError};
 use thalweg_shm::{
-    ArrayRef, DType, Frame, Loan, Patience, PublishOptions, Stream, StreamDirectory, StreamOptions,
+    ArrayRef, DType, Frame, Loan, LosslessReader, Patience, PublishOptions, Stream,
+    StreamDirectory, StreamOptions, WaitPolicy,
 };
 
 use super::tracee::{Tracee, mark};
@@ -79,6 +80,16 @@ pub(crate) fn leave_debris(stream: &Stream, slots: usize) {
     Tracee::start(dies).expect("a process to kill").kill();
 }
 
+/// Leaves what a process leaves that is killed with a lossless reader: a demand on the writer, and
+/// the tickets that pay for it.
+pub(crate) fn leave_subscriber(stream: &Stream, budget: usize) {
+    let dies = || {
+        let _reader = stream.subscribe(budget).expect("subscribed");
+        mark();
+    };
+    Tracee::start(dies).expect("a process to kill").kill();
+}
+
 /// What frames say that must never be seen.
 pub(crate) const GARBAGE: u64 = 1 << 40;
 
@@ -94,16 +105,20 @@ fn words_of(count: u64) -> [u64; WORDS] {
 
 /// Publishes the frame after the newest by copying it in.
 pub(crate) fn write_next(stream: &Stream) {
+    try_write_next(stream, soon()).expect("written");
+}
+
+/// As [`write_next`], within `patience`.
+pub(crate) fn try_write_next(stream: &Stream, patience: Patience<'_>) -> Result<(), WriteError> {
     let count = stream.count() + 1;
     let options = PublishOptions {
         frame_id: Some(count),
         origin_ns: None,
     };
     let words = words_of(count);
-    let publication = stream
-        .write(ArrayRef::from_slice(&words, &[WORDS]), options, soon())
-        .expect("written");
+    let publication = stream.write(ArrayRef::from_slice(&words, &[WORDS]), options, patience)?;
     assert_eq!(publication.count, count);
+    Ok(())
 }
 
 /// Fills a loan as frame `count` would be.
@@ -132,6 +147,15 @@ pub(crate) fn read_whole(stream: &Stream) -> Option<u64> {
         Err(ReadError::Inconsistent { .. }) => None,
         Err(error) => panic!("not readable: {error}"),
     }
+}
+
+/// Gives `reader` the next frame, checks it word by word, and returns its count.
+pub(crate) fn read_losslessly(reader: &mut LosslessReader) -> u64 {
+    let frame = reader.next(WaitPolicy::Park, soon()).expect("a frame");
+    let count = frame.publication().count;
+    let words = frame.array().to_vec::<u64>().expect("u64");
+    assert_eq!(words, words_of(count), "lossless frame {count} is torn");
+    count
 }
 
 /// Checks a borrowed frame word by word.

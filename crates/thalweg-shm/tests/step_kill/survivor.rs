@@ -4,12 +4,14 @@ use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
 use thalweg_os::file;
-use thalweg_shm::Stream;
 use thalweg_shm::protocol::control::{Control, RequestGroup, Row, WriterGroup};
 use thalweg_shm::protocol::words::{ROWS, Sequence};
-use thalweg_shm::stream::error::BorrowError;
+use thalweg_shm::stream::error::{BorrowError, WriteError};
+use thalweg_shm::{Patience, Stream};
 
-use super::scene::{NAME, Scene, assert_whole, read_whole, soon, write_next};
+use super::scene::{
+    NAME, Scene, assert_whole, read_losslessly, read_whole, soon, try_write_next, write_next,
+};
 
 /// Whether the killed process owes the stream a mark that its newest frame was abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +92,10 @@ pub(crate) fn survive(scene: &Scene, findings: Findings) -> Duration {
     drop(lock);
     write_next(&stream);
     borrow_all(scene, &stream);
+    read_all(scene, &stream);
     let stat = scene.directory.stat(NAME).expect("open");
     assert_eq!(stat.borrowed, 0);
+    assert_eq!(stat.lossless, []);
     assert_eq!(stat.lock_holder_pid, None);
     assert_eq!(stat.attached_pids, [std::process::id()]);
     drop(stream);
@@ -122,6 +126,20 @@ fn borrow_all(scene: &Scene, stream: &Stream) {
     }
 }
 
+/// Reads losslessly with the largest budget there is: the dead demand nothing of the writer, and
+/// left all tickets.
+fn read_all(scene: &Scene, stream: &Stream) {
+    let mut reader = stream.subscribe(scene.slots).expect("all tickets");
+    for _ in 0..scene.slots {
+        write_next(stream);
+    }
+    let refused = try_write_next(stream, Patience::until(0));
+    assert!(matches!(refused, Err(WriteError::Lagging { .. })));
+    for count in reader.position() + 1..=stream.count() {
+        assert_eq!(read_losslessly(&mut reader), count);
+    }
+}
+
 /// Looks at the shared words themselves, now that everybody has left.
 fn assert_nothing_is_held(scene: &Scene) {
     let bytes = std::fs::read(scene.file()).expect("readable");
@@ -130,8 +148,13 @@ fn assert_nothing_is_held(scene: &Scene) {
         u64::from_le_bytes(bytes)
     };
     for row in 0..ROWS {
-        let row = offset_of!(Control, rows) + row * size_of::<Row>() + offset_of!(Row, who);
-        assert_eq!(word(Control::OFFSET + row), 0, "a row is still taken");
+        let row = Control::OFFSET + offset_of!(Control, rows) + row * size_of::<Row>();
+        assert_eq!(word(row + offset_of!(Row, who)), 0, "a row is still taken");
+        assert_eq!(
+            word(row + offset_of!(Row, subscription)),
+            0,
+            "the writer still waits for somebody"
+        );
     }
     for ticket in 0..scene.slots - 2 {
         let tickets = offset_of!(Control, request) + offset_of!(RequestGroup, tickets);

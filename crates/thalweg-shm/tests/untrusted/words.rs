@@ -7,6 +7,7 @@ use arbitrary::{Result, Unstructured};
 use thalweg_shm::protocol::control::{Control, NAMESPACES, SlotHeader};
 use thalweg_shm::protocol::lock::LockEnvironment;
 use thalweg_shm::protocol::publish::{Claim, Record};
+use thalweg_shm::protocol::room::RoomEnvironment;
 use thalweg_shm::protocol::snapshot::Look;
 use thalweg_shm::protocol::sync::{AtomicU32, AtomicU64, Ordering};
 use thalweg_shm::protocol::words::{
@@ -36,6 +37,7 @@ fn check_one(input: &mut Unstructured<'_>) -> Result<()> {
     let words = Words {
         control: &control,
         slots: &slots,
+        reuses_slots: input.arbitrary()?,
     };
     let mut process = Process {
         words,
@@ -62,19 +64,21 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
     let control = words.control;
     let slot = &words.slots[input.choose_index(words.slots.len())?];
     let row = input.choose_index(ROWS)?;
-    let small = match input.int_in_range(0..=12)? {
+    let small = match input.int_in_range(0..=14)? {
         0 => Some(&control.head.state),
         1 => Some(&control.writer.lock),
         2 => Some(&control.writer.attempts),
         3 => Some(&control.writer.last_holder),
         4 => Some(&control.rows[row].generation),
+        5 => Some(&control.space.bell),
+        6 => Some(&control.space.waiting),
         _ => None,
     };
     if let Some(word) = small {
         word.store(plausible(input, words)? as u32, Ordering::Relaxed);
         return Ok(());
     }
-    let large: &AtomicU64 = match input.int_in_range(0..=8)? {
+    let large: &AtomicU64 = match input.int_in_range(0..=11)? {
         0 | 1 => &control.head.head,
         2 => &control.request.parks,
         3 => &control.writer.woken,
@@ -82,6 +86,9 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
         5 => &control.rows[row].who,
         6 => &control.namespaces.inodes[input.choose_index(NAMESPACES)?],
         7 => &slot.frame_id,
+        8 => &control.request.lossless,
+        9 => &control.rows[row].subscription,
+        10 => &control.rows[row].cursor,
         _ => &slot.sequence,
     };
     large.store(plausible(input, words)?, Ordering::Relaxed);
@@ -135,7 +142,10 @@ impl Process<'_> {
                     words.unpin(pin.ticket);
                 }
             }
-            3 => self.begin(),
+            3 => {
+                let others = Others::new(input)?;
+                self.begin(&others);
+            }
             4 => self.commit(),
             5 => {
                 if let Some(claim) = self.claim.take() {
@@ -183,9 +193,9 @@ impl Process<'_> {
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, others: &Others) {
         self.head = self.words.head();
-        let Ok(claim) = self.words.begin(self.head) else {
+        let Ok(claim) = self.words.begin(self.head, others) else {
             return;
         };
         assert!(claim.slot < self.words.slots.len());
@@ -218,10 +228,7 @@ impl Process<'_> {
 
     fn lock(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let Some(own) = self.id() else { return Ok(()) };
-        let others = Others {
-            dead_rows: input.arbitrary()?,
-            asked: Cell::new(0),
-        };
+        let others = Others::new(input)?;
         if self.words.acquire(own, &others).is_ok() {
             let lock = &self.words.control.writer.lock;
             assert_eq!(LockWord(lock.load(Ordering::Relaxed)).owner(), Some(own));
@@ -252,10 +259,33 @@ impl Process<'_> {
     }
 }
 
-/// The world of the lock: some live, some do not, and patience ends.
+/// The world of lock and room: some live, some do not, and patience ends.
 struct Others {
     dead_rows: u128,
     asked: Cell<u32>,
+}
+
+impl Others {
+    fn new(input: &mut Unstructured<'_>) -> Result<Self> {
+        Ok(Self {
+            dead_rows: input.arbitrary()?,
+            asked: Cell::new(0),
+        })
+    }
+}
+
+impl RoomEnvironment for Others {
+    fn sleep(&self, _word: &AtomicU32, _expected: u32, _slice_ns: u64) -> bool {
+        true
+    }
+
+    fn clear_if_dead(&self, owner: AttachmentId) -> bool {
+        LockEnvironment::is_dead(self, owner)
+    }
+
+    fn gives_up(&self) -> bool {
+        LockEnvironment::gives_up(self)
+    }
 }
 
 impl LockEnvironment for Others {

@@ -1,0 +1,78 @@
+//! A writer waiting until its lossless readers let it begin the next frame.
+
+use thalweg_os::clock::monotonic_ns;
+use thalweg_os::futex::{self, Wake};
+
+use super::attachment::Attachment;
+use super::error::WriteError;
+use super::lock::Patience;
+use crate::protocol::room::{BeginError, RoomEnvironment};
+use crate::protocol::sync::AtomicU32;
+use crate::protocol::words::{AttachmentId, Head, Who};
+
+/// The outside world of the protocol's wait for room.
+pub(super) struct WaitingWriter<'a> {
+    attachment: &'a Attachment,
+    patience: Patience<'a>,
+}
+
+impl<'a> WaitingWriter<'a> {
+    pub(super) fn new(attachment: &'a Attachment, patience: Patience<'a>) -> Self {
+        Self {
+            attachment,
+            patience,
+        }
+    }
+}
+
+impl RoomEnvironment for WaitingWriter<'_> {
+    fn sleep(&self, word: &AtomicU32, expected: u32, slice_ns: u64) -> bool {
+        let slice_end_ns = monotonic_ns() + slice_ns;
+        let end_ns = self
+            .patience
+            .deadline_ns
+            .map_or(slice_end_ns, |deadline| deadline.min(slice_end_ns));
+        futex::wait(word, expected, Some(end_ns)) == Wake::TimedOut
+    }
+
+    fn clear_if_dead(&self, owner: AttachmentId) -> bool {
+        let words = self.attachment.words();
+        let who = words.who(owner).unwrap_or(Who::NOBODY);
+        let is_dead = self.attachment.is_dead(owner);
+        if is_dead && who != Who::NOBODY {
+            // It does not hold the lock: the caller does.
+            words.reap(owner.row(), who, |_held| {});
+        }
+        is_dead
+    }
+
+    fn gives_up(&self) -> bool {
+        self.patience.has_passed() || self.patience.is_interrupted()
+    }
+}
+
+impl Attachment {
+    /// What to say about a frame that was not begun.
+    pub(super) fn not_begun(
+        &self,
+        error: BeginError,
+        head: Head,
+        patience: Patience<'_>,
+    ) -> WriteError {
+        match error {
+            BeginError::Corrupt(source) => WriteError::Corrupt {
+                name: self.name(),
+                source,
+            },
+            BeginError::Lagging(_) if !patience.has_passed() => {
+                WriteError::Interrupted { name: self.name() }
+            }
+            BeginError::Lagging(subscriber) => WriteError::Lagging {
+                name: self.name(),
+                pid: self.pid_of(subscriber.owner),
+                behind: head.count().saturating_sub(subscriber.cursor),
+                budget: subscriber.budget.into(),
+            },
+        }
+    }
+}

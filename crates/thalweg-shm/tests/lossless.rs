@@ -1,0 +1,478 @@
+//! Lossless readers as their users see them, within one process and between two.
+#![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(unsafe_code, reason = "forking is a call into the C library")]
+
+use std::io::{Read, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thalweg_os::clock::deadline_after;
+use thalweg_shm::stream::error::{
+    BorrowError, LosslessError, SubscribeError, WaitError, WriteError,
+};
+use thalweg_shm::{
+    ArrayRef, DType, LosslessReader, LosslessStat, Patience, PublishOptions, StaleReason, Stream,
+    StreamDirectory, StreamOptions, WaitPolicy,
+};
+
+/// Forking copies locks as they are: no other test of this process may be inside one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A directory of its own per test.
+struct Scratch {
+    directory: StreamDirectory,
+    _folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn scratch() -> Scratch {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::Builder::new()
+        .prefix("thalweg-test-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    Scratch {
+        directory: StreamDirectory::new(folder.path()),
+        _folder: folder,
+        _turn: turn,
+    }
+}
+
+impl Scratch {
+    fn stream(&self, elements: usize, slots: usize) -> Stream {
+        let options = StreamOptions {
+            slots,
+            ..StreamOptions::new(DType::Uint64, &[elements])
+        };
+        self.directory.create("s", &options).unwrap()
+    }
+
+    fn lossless(&self) -> Vec<LosslessStat> {
+        self.directory.stat("s").unwrap().lossless
+    }
+}
+
+fn soon() -> Patience<'static> {
+    Patience::until(deadline_after(Duration::from_secs(20)))
+}
+
+fn at_once() -> Patience<'static> {
+    Patience::until(0)
+}
+
+fn try_write(stream: &Stream, value: u64, patience: Patience<'_>) -> Result<u64, WriteError> {
+    let payload = vec![value; stream.shape()[0]];
+    let array = ArrayRef::from_slice(&payload, stream.shape());
+    stream
+        .write(array, PublishOptions::default(), patience)
+        .map(|publication| publication.count)
+}
+
+fn write(stream: &Stream, value: u64) {
+    try_write(stream, value, soon()).unwrap();
+}
+
+/// The next frame's count and value; all its elements are the same.
+fn next(reader: &mut LosslessReader) -> (u64, u64) {
+    let frame = reader.next(WaitPolicy::Park, soon()).unwrap();
+    let words = frame.array().to_vec::<u64>().unwrap();
+    assert!(words.iter().all(|&word| word == words[0]), "torn frame");
+    (frame.publication().count, words[0])
+}
+
+/// A forked process.
+struct Child(libc::pid_t);
+
+impl Child {
+    /// Forks a process that runs `work` and nothing else.
+    fn start(work: impl FnOnce()) -> Self {
+        // SAFETY: the child runs `work` on its only thread and ends without returning.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(outcome.is_err())) };
+        }
+        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+        Self(pid)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill touches no memory; the pid is our child's, not waited for yet.
+        unsafe { libc::kill(self.0, signal) };
+    }
+
+    /// Waits for its end; returns the wait status.
+    fn finish(self) -> libc::c_int {
+        let mut status = 0;
+        // SAFETY: `status` is a local the kernel fills in.
+        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        assert_eq!(waited, self.0);
+        status
+    }
+}
+
+/// Starts a child that subscribes, says so, and does nothing more until it is killed.
+fn idle_subscriber(scratch: &Scratch, budget: usize) -> Child {
+    let (mut told, mut tell) = std::io::pipe().unwrap();
+    let child = Child::start(|| {
+        let stream = scratch.directory.open("s").unwrap();
+        let _reader = stream.subscribe(budget).unwrap();
+        tell.write_all(&[1]).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    told.read_exact(&mut [0]).unwrap();
+    child
+}
+
+#[test]
+fn a_slow_reader_loses_nothing_against_a_fast_writer() {
+    const FRAMES: u64 = 3000;
+    let scratch = scratch();
+    for (slots, budget) in [(2, 1), (2, 2), (3, 2), (4, 2), (4, 4), (5, 3)] {
+        let stream = scratch.stream(100, slots);
+        let mut reader = stream.subscribe(budget).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..=FRAMES).for_each(|value| write(&stream, value)));
+            for count in 1..=FRAMES {
+                assert_eq!(next(&mut reader), (count, count));
+                let ahead = stream.count() - (count - 1);
+                assert!(ahead <= budget as u64, "the writer is {ahead} frames ahead");
+            }
+        });
+        assert_eq!((reader.position(), reader.lag()), (FRAMES, 0));
+        stream.unlink().unwrap();
+    }
+}
+
+#[test]
+fn frames_stay_in_place_until_they_are_given_back() {
+    let scratch = scratch();
+    let stream = scratch.stream(64, 4);
+    let mut reader = stream.subscribe(2).unwrap();
+    write(&stream, 1);
+    assert_eq!(next(&mut reader), (1, 1));
+    write(&stream, 2);
+    let refused = try_write(&stream, 3, at_once()).unwrap_err();
+    assert!(matches!(refused, WriteError::Lagging { .. }), "{refused}");
+    assert_eq!(stream.count(), 2, "nothing was published");
+    let in_hand = reader.frame().unwrap().array().to_vec::<u64>().unwrap();
+    assert_eq!(in_hand, [1; 64]);
+    reader.advance().unwrap();
+    assert!(reader.frame().is_none());
+    assert_eq!(try_write(&stream, 3, at_once()).unwrap(), 3);
+    let mut copied = vec![0; stream.payload_bytes()];
+    let publication = reader.read_next_into(&mut copied, WaitPolicy::Park, soon());
+    assert_eq!(publication.unwrap().count, 2);
+    assert_eq!(copied[..8], 2u64.to_ne_bytes());
+    assert_eq!((reader.position(), reader.lag()), (2, 1));
+    // A copy gives its frame back at once.
+    assert_eq!(try_write(&stream, 4, at_once()).unwrap(), 4);
+}
+
+#[test]
+fn the_error_names_the_reader_that_lags() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let child = idle_subscriber(&scratch, 2);
+    let own = stream.subscribe(4).unwrap();
+    write(&stream, 1);
+    write(&stream, 2);
+    let expected = [
+        LosslessStat {
+            pid: child.pid(),
+            lag: 2,
+            budget: 2,
+        },
+        LosslessStat {
+            pid: std::process::id(),
+            lag: 2,
+            budget: 4,
+        },
+    ];
+    let mut listed = scratch.lossless();
+    listed.sort_by_key(|stat| stat.budget);
+    assert_eq!(listed, expected);
+    let refused = try_write(
+        &stream,
+        3,
+        Patience::until(deadline_after(Duration::from_millis(50))),
+    );
+    let error = refused.unwrap_err();
+    let WriteError::Lagging {
+        pid,
+        behind,
+        budget,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((pid, behind, budget), (Some(child.pid()), 2, 2));
+    let text = error.to_string();
+    assert!(text.contains(&child.pid().to_string()), "{text}");
+    child.signal(libc::SIGKILL);
+    child.finish();
+    drop(own);
+    assert_eq!(scratch.lossless(), []);
+}
+
+#[test]
+fn a_killed_reader_holds_the_writer_no_longer_than_a_slice() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 3);
+    // Killed before the writer waits: found dead at once, without any sleep.
+    let child = idle_subscriber(&scratch, 1);
+    write(&stream, 1);
+    child.signal(libc::SIGKILL);
+    child.finish();
+    assert_eq!(try_write(&stream, 2, at_once()).unwrap(), 2);
+    // Killed while the writer sleeps: an endless wait ends.
+    let child = idle_subscriber(&scratch, 3);
+    (3..=5).for_each(|value| write(&stream, value));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| try_write(&stream, 6, soon()).unwrap());
+        while stream.count() == 5 && !is_waiting(&stream) {
+            std::thread::yield_now();
+        }
+        child.signal(libc::SIGKILL);
+        assert_eq!(writer.join().unwrap(), 6);
+    });
+    child.finish();
+    assert_eq!(scratch.lossless(), []);
+    stream.borrow().expect("the ticket of its budget is free");
+}
+
+/// True while the writer waits: then it holds the lock without publishing.
+fn is_waiting(stream: &Stream) -> bool {
+    stream.is_being_written()
+}
+
+#[test]
+fn a_stopped_reader_is_alive_and_is_waited_for() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let child = idle_subscriber(&scratch, 1);
+    child.signal(libc::SIGSTOP);
+    write(&stream, 1);
+    let refused = try_write(
+        &stream,
+        2,
+        Patience::until(deadline_after(Duration::from_millis(60))),
+    );
+    assert!(matches!(refused, Err(WriteError::Lagging { .. })));
+    child.signal(libc::SIGKILL);
+    child.finish();
+    write(&stream, 2);
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_room() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let _reader = stream.subscribe(1).unwrap();
+    write(&stream, 1);
+    let interrupt = || true;
+    let patience = Patience {
+        interrupt: Some(&interrupt),
+        ..soon()
+    };
+    let refused = stream.loan(patience).unwrap_err();
+    assert!(
+        matches!(refused, WriteError::Interrupted { .. }),
+        "{refused}"
+    );
+    assert!(!stream.is_being_written(), "the lock was given back");
+}
+
+#[test]
+fn large_budgets_are_paid_with_tickets() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    write(&stream, 1);
+    let refused = stream.subscribe(5).unwrap_err();
+    assert!(
+        matches!(refused, SubscribeError::Budget { slots: 4, .. }),
+        "{refused}"
+    );
+    assert!(matches!(
+        stream.subscribe(0),
+        Err(SubscribeError::Budget { .. })
+    ));
+    let frame = stream.borrow().unwrap();
+    let refused = stream.subscribe(4).unwrap_err();
+    let SubscribeError::Limit {
+        tickets, holders, ..
+    } = refused
+    else {
+        panic!("{refused}");
+    };
+    assert_eq!((tickets, holders), (2, vec![std::process::id()]));
+    let reader = stream.subscribe(3).unwrap();
+    write(&stream, 2);
+    assert!(matches!(stream.borrow(), Err(BorrowError::Limit { .. })));
+    assert_eq!(scratch.directory.stat("s").unwrap().borrowed, 1);
+    drop(frame);
+    let _frame = stream.borrow().expect("the refused budget took none");
+    assert!(stream.borrow().is_ok(), "a view of the same frame");
+    drop(reader);
+    write(&stream, 3);
+    stream.borrow().expect("the budget was given back");
+}
+
+#[test]
+fn budgets_and_pins_never_leave_the_writer_without_a_slot() {
+    let scratch = scratch();
+    let stream = scratch.stream(16, 5);
+    let mut reader = stream.subscribe(4).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..=3000).for_each(|value| write(&stream, value)));
+        for count in 1..=3000 {
+            assert_eq!(next(&mut reader), (count, count));
+            let frame = stream.borrow().expect("the one ticket left");
+            let words = frame.array().to_vec::<u64>().unwrap();
+            assert_eq!(words, [frame.publication().count; 16]);
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn readers_of_one_process_share_a_subscription() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 5);
+    let mut patient = stream.subscribe(5).unwrap();
+    (1..=4).for_each(|value| write(&stream, value));
+    let mut strict = stream.duplicate().subscribe(1).unwrap();
+    assert_eq!((patient.position(), strict.position()), (0, 4));
+    assert_eq!(scratch.lossless().len(), 1);
+    // The smallest budget and the slowest cursor hold for all.
+    assert!(try_write(&stream, 5, at_once()).is_err());
+    (1..=4).for_each(|count| assert_eq!(next(&mut patient), (count, count)));
+    patient.advance().unwrap();
+    write(&stream, 5);
+    assert!(try_write(&stream, 6, at_once()).is_err());
+    assert_eq!(next(&mut strict), (5, 5));
+    assert_eq!(next(&mut patient), (5, 5));
+    drop(strict);
+    // The large budget is back, and its tickets were kept all the while.
+    (6..=9).for_each(|value| write(&stream, value));
+    assert!(try_write(&stream, 10, at_once()).is_err());
+    (6..=9).for_each(|count| assert_eq!(next(&mut patient), (count, count)));
+    drop(patient);
+    assert_eq!(scratch.lossless(), []);
+    (10..=99).for_each(|value| write(&stream, value));
+}
+
+#[test]
+fn aborted_frames_are_no_frames() {
+    let scratch = scratch();
+    for strict in [false, true] {
+        let options = StreamOptions {
+            strict,
+            ..StreamOptions::new(DType::Uint64, &[4])
+        };
+        let stream = scratch.directory.create("aborted", &options).unwrap();
+        let mut reader = stream.subscribe(3).unwrap();
+        for value in 1..=20 {
+            stream.loan(soon()).unwrap().abort();
+            write(&stream, value);
+            stream.loan(soon()).unwrap().abort();
+            assert_eq!(next(&mut reader), (value, value));
+        }
+        stream.unlink().unwrap();
+    }
+}
+
+#[test]
+fn the_frames_before_the_end_are_read() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let mut reader = stream.subscribe(2).unwrap();
+    write(&stream, 1);
+    write(&stream, 2);
+    stream.end();
+    assert_eq!(next(&mut reader), (1, 1));
+    assert_eq!(next(&mut reader), (2, 2));
+    let Err(LosslessError::Wait(WaitError::Stale { reason, .. })) =
+        reader.next(WaitPolicy::Park, soon())
+    else {
+        panic!("a frame after the end");
+    };
+    assert_eq!(reason, StaleReason::Ended);
+}
+
+#[test]
+fn closing_the_handle_ends_the_wait_of_its_reader() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let mut reader = stream.subscribe(2).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| match reader.next(WaitPolicy::Park, soon()) {
+            Err(LosslessError::Wait(error)) => error,
+            other => panic!("{other:?}"),
+        });
+        stream.close();
+        assert!(matches!(waiting.join().unwrap(), WaitError::Closed { .. }));
+    });
+}
+
+#[test]
+fn a_child_does_not_inherit_its_parents_readers() {
+    let scratch = scratch();
+    let stream = scratch.stream(4, 4);
+    let mut reader = Some(stream.subscribe(2).unwrap());
+    write(&stream, 1);
+    let child = Child::start(|| {
+        let mut inherited = reader.take().unwrap();
+        let refused = inherited.next(WaitPolicy::Park, soon()).map(drop);
+        assert!(matches!(refused, Err(LosslessError::Inherited { .. })));
+        let mut own = stream.subscribe(1).unwrap();
+        drop(inherited);
+        assert_eq!(scratch.lossless().len(), 2, "the parent's and the child's");
+        assert_eq!(own.position(), 1);
+        assert!(own.next(WaitPolicy::Park, at_once()).is_err());
+    });
+    assert_eq!(child.finish(), 0, "the child failed");
+    let mut reader = reader.unwrap();
+    write(&stream, 2);
+    assert!(
+        try_write(&stream, 3, at_once()).is_err(),
+        "still the parent's"
+    );
+    assert_eq!(next(&mut reader), (1, 1));
+    assert_eq!(next(&mut reader), (2, 2));
+}
+
+#[test]
+fn two_processes_lose_nothing() {
+    const FRAMES: u64 = 2000;
+    let scratch = scratch();
+    let stream = scratch.stream(64, 4);
+    let (mut told, mut tell) = std::io::pipe().unwrap();
+    let children: Vec<Child> = [1, 2]
+        .map(|budget| {
+            let (scratch, tell) = (&scratch, &mut tell);
+            Child::start(move || {
+                let stream = scratch.directory.open("s").unwrap();
+                let mut reader = stream.subscribe(budget).unwrap();
+                tell.write_all(&[1]).unwrap();
+                for count in 1..=FRAMES {
+                    assert_eq!(next(&mut reader), (count, count));
+                }
+            })
+        })
+        .into();
+    told.read_exact(&mut [0; 2]).unwrap();
+    (1..=FRAMES).for_each(|value| write(&stream, value));
+    for child in children {
+        assert_eq!(child.finish(), 0, "a child failed");
+    }
+}
