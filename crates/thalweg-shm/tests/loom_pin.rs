@@ -136,6 +136,18 @@ fn one_borrower_three_slots() {
 }
 
 #[test]
+fn one_borrower_three_reused_slots() {
+    explore("m2r", Some(3), one_borrower_of_reused_slots);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn one_borrower_of_reused_slots_without_barriers() {
+    remove_full_fences();
+    explore("m2r mutant", Some(3), one_borrower_of_reused_slots);
+}
+
+#[test]
 fn two_borrowers_four_slots() {
     explore("m2b", Some(3), two_borrowers);
 }
