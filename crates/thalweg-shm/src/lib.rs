@@ -24,6 +24,6 @@ pub use dtype::{DType, Element};
 #[cfg(not(loom))]
 pub use stream::{
     AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, LosslessFrame, LosslessReader,
-    LosslessStat, NextAfter, Patience, Peek, Publication, PublishOptions, Purged, StaleReason,
-    Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
+    LosslessStat, NextAfter, Patience, Peek, Publication, PublishOptions, Purged, RowProgress,
+    StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
 };

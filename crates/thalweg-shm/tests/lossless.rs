@@ -48,6 +48,11 @@ impl Scratch {
         self.directory.create("s", &options).unwrap()
     }
 
+    /// A writer that waits for room holds the lock.
+    fn lock_holder(&self) -> Option<u32> {
+        self.directory.stat("s").unwrap().lock_holder_pid
+    }
+
     fn lossless(&self) -> Vec<LosslessStat> {
         self.directory.stat("s").unwrap().lossless
     }
@@ -239,7 +244,7 @@ fn a_killed_reader_holds_the_writer_no_longer_than_a_slice() {
     (3..=5).for_each(|value| write(&stream, value));
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| try_write(&stream, 6, soon()).unwrap());
-        while stream.count() == 5 && !is_waiting(&stream) {
+        while stream.count() == 5 && scratch.lock_holder().is_none() {
             std::thread::yield_now();
         }
         child.signal(libc::SIGKILL);
@@ -248,11 +253,6 @@ fn a_killed_reader_holds_the_writer_no_longer_than_a_slice() {
     child.finish();
     assert_eq!(scratch.lossless(), []);
     stream.borrow().expect("the ticket of its budget is free");
-}
-
-/// True while the writer waits: then it holds the lock without publishing.
-fn is_waiting(stream: &Stream) -> bool {
-    stream.is_being_written()
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn an_interrupt_ends_the_wait_for_room() {
         matches!(refused, WriteError::Interrupted { .. }),
         "{refused}"
     );
-    assert!(!stream.is_being_written(), "the lock was given back");
+    assert_eq!(scratch.lock_holder(), None, "the lock was given back");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub use thalweg_shm as shm;
 pub use thalweg_shm::{
     AnyAfter, ArrayMut, ArrayRef, DType, Element, Frame, HistoryFrame, LentMemory, Loan,
     LosslessFrame, LosslessReader, LosslessStat, NextAfter, Patience, Publication, PublishOptions,
-    Purged, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
+    Purged, RowProgress, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock,
 };
 
 /// Every kind this crate brings: those of [`kernels`] and those of [`ao`].

@@ -12,6 +12,7 @@ pub mod park;
 pub mod pin;
 pub mod publish;
 pub mod room;
+pub mod rows;
 pub mod snapshot;
 pub mod sync;
 pub mod words;

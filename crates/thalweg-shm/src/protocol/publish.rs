@@ -4,7 +4,7 @@
 
 use super::room::{BeginError, Kept, RoomEnvironment};
 use super::sync::{Ordering, fence, full_fence_after_rmw};
-use super::words::{Head, Sequence, Ticket};
+use super::words::{Head, Live, Sequence, Ticket};
 use super::{Corrupt, Words};
 
 /// Bits of the `state` word. They are set once and stay.
@@ -30,6 +30,13 @@ pub struct Claim {
     /// Number of the frame being written.
     pub count: u64,
     attempt: u32,
+}
+
+impl Claim {
+    /// What the slot's sequence says while it is written.
+    pub(super) fn busy(self) -> Sequence {
+        Sequence::busy(self.count, self.attempt)
+    }
 }
 
 /// What is published beside the payload.
@@ -192,6 +199,10 @@ impl Words<'_> {
         if is_strict {
             self.event(0, true, || {});
         }
+        self.control
+            .head
+            .live
+            .store(Live::NONE.0, Ordering::Relaxed);
         self.count_attempt();
         self.slots[claim.slot]
             .sequence
@@ -214,6 +225,10 @@ impl Words<'_> {
         if is_strict && debris().any(|(_, sequence)| sequence.is_busy()) {
             self.event(0, true, || {});
         }
+        self.control
+            .head
+            .live
+            .store(Live::NONE.0, Ordering::Relaxed);
         if debris().next().is_some() {
             self.count_attempt();
         }

@@ -6,7 +6,7 @@
 use super::lock::SLICE_NS;
 use super::lossless::Subscriber;
 use super::sync::{AtomicU32, Ordering, fence, full_fence_after_rmw};
-use super::words::{AttachmentId, Head, Sequence, Subscription};
+use super::words::{AttachmentId, Head, ROWS, Sequence, Subscription};
 use super::{Corrupt, Words};
 
 /// What waiting for lossless readers needs from the outside.
@@ -79,6 +79,7 @@ impl Words<'_> {
         let space = &self.control.space;
         // Whose life was looked at since the last whole slice.
         let mut alive = None;
+        let mut cleared = 0;
         let outcome = loop {
             // Acquire pairs with the change of the bell: the room it announces is found.
             let bell = space.bell.load(Ordering::Acquire);
@@ -93,6 +94,11 @@ impl Words<'_> {
             if alive != Some(laggard.owner) {
                 if environment.clear_if_dead(laggard.owner) {
                     self.drop_demand(laggard);
+                    cleared += 1;
+                    // More than there are rows: somebody goes on writing subscriptions of the dead.
+                    if cleared > ROWS && environment.gives_up() {
+                        break Err(BeginError::Lagging(laggard));
+                    }
                     continue;
                 }
                 alive = Some(laggard.owner);

@@ -114,9 +114,69 @@ impl Sequence {
         self.0 >> 1 & Self::COUNT_MASK
     }
 
+    /// The same writing, whether it is under way or done.
+    #[must_use]
+    pub fn as_complete(self) -> Self {
+        Self(self.0 & !1)
+    }
+
+    /// Low bits of attempt and count: what the words of a progressive stream name a writing by.
+    pub fn tag(self) -> u64 {
+        self.0 >> 52 << 28 | self.count() & ((1 << 28) - 1)
+    }
+
     /// True when the slot holds all of frame `count`.
     pub fn holds(self, count: u64) -> bool {
         !self.is_busy() && self.count() == count && self != Self::EMPTY
+    }
+}
+
+/// The frame being written in a progressive stream: `tag:40 << 8 | slot+1`; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live(pub u64);
+
+impl Live {
+    /// Nothing is being written.
+    pub const NONE: Self = Self(0);
+
+    /// The writing with this tag, in `slot`.
+    pub fn new(tag: u64, slot: usize) -> Self {
+        Self(tag << 8 | (slot as u64 + 1))
+    }
+
+    /// Where it is written; `None` for nowhere. Up to 254: check it against the stream's slots.
+    pub fn slot(self) -> Option<usize> {
+        (self.0 as usize & 0xff).checked_sub(1)
+    }
+
+    /// [`Sequence::tag`] of the writing.
+    pub fn tag(self) -> u64 {
+        self.0 >> 8
+    }
+}
+
+/// How far the writing of a frame has come: `tag:40 << 24 | rows:24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsDone(pub u64);
+
+impl RowsDone {
+    const ROW_BITS: u32 = 24;
+    /// Most rows that can be announced.
+    pub const MAX_ROWS: usize = (1 << Self::ROW_BITS) - 1;
+
+    /// The first `rows` rows of the writing with this tag are there.
+    pub fn new(tag: u64, rows: usize) -> Self {
+        Self(tag << Self::ROW_BITS | rows as u64 & Self::MAX_ROWS as u64)
+    }
+
+    /// How many rows.
+    pub fn rows(self) -> usize {
+        self.0 as usize & Self::MAX_ROWS
+    }
+
+    /// [`Sequence::tag`] of the writing.
+    pub fn tag(self) -> u64 {
+        self.0 >> Self::ROW_BITS
     }
 }
 
@@ -333,6 +393,21 @@ mod tests {
         assert!(Sequence::complete(7, 1).holds(7));
         assert!(!Sequence::busy(7, 1).holds(7));
         assert!(!Sequence::EMPTY.holds(0));
+    }
+
+    #[test]
+    fn tags_name_a_writing_in_every_word() {
+        let sequence = Sequence::busy((1 << 51) - 1, 0xfff);
+        let tag = sequence.tag();
+        assert_eq!(tag, (1 << 40) - 1);
+        assert_eq!(sequence.as_complete().tag(), tag);
+        assert_ne!(Sequence::busy(7, 1).tag(), Sequence::busy(7, 2).tag());
+        assert_ne!(Sequence::busy(7, 1).tag(), Sequence::busy(8, 1).tag());
+        let live = Live::new(tag, 126);
+        assert_eq!((live.tag(), live.slot()), (tag, Some(126)));
+        assert_eq!(Live::NONE.slot(), None);
+        let done = RowsDone::new(tag, RowsDone::MAX_ROWS);
+        assert_eq!((done.tag(), done.rows()), (tag, RowsDone::MAX_ROWS));
     }
 
     #[test]

@@ -39,6 +39,16 @@ pub enum GeometryError {
         /// The slots.
         slots: usize,
     },
+    /// More rows than a progressive stream can count.
+    #[error(
+        "a progressive stream can have up to {most} rows along its first dimension, found {rows}: reshape it, or create it without progressive"
+    )]
+    TooManyRows {
+        /// How many.
+        rows: usize,
+        /// The highest number.
+        most: usize,
+    },
     /// Too few or too many slots.
     #[error("slots must be between {MIN_SLOTS} and {MAX_SLOTS}, found {slots}")]
     Slots {

@@ -24,6 +24,8 @@ pub mod flags {
     pub const WAKE_ALWAYS: u32 = 2;
     /// The stream belongs to a run of the creating process and is debris once that has ended.
     pub const ENDS_WITH_CREATOR: u32 = 4;
+    /// Frames can be read while they are written, row by row.
+    pub const PROGRESSIVE: u32 = 8;
     /// The creator asked for notification. Every stream has it; the flag is only remembered, so that a
     /// stream can be described and made again as it was asked for.
     pub const NOTIFY: u32 = 16;
@@ -31,7 +33,8 @@ pub mod flags {
     /// last two frames are sure to be held.
     pub const REUSES_SLOTS: u32 = 32;
     /// All flags of this version.
-    pub const KNOWN: u32 = STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR | NOTIFY | REUSES_SLOTS;
+    pub const KNOWN: u32 =
+        STRICT | WAKE_ALWAYS | ENDS_WITH_CREATOR | PROGRESSIVE | NOTIFY | REUSES_SLOTS;
 }
 
 mod offset {

@@ -415,9 +415,25 @@ impl Attachment {
         unsafe { sync::AtomicU32::from_ptr(low) }
     }
 
-    /// Wakes everybody who sleeps on the head.
+    /// Wakes everybody who sleeps on the head, and in a progressive stream on its rows.
     pub(crate) fn wake_head(&self) {
         futex::wake(self.futex_word(), u32::MAX);
+        if self.is_progressive() {
+            // Not as an answer to those counted in `row_parks`: the caller need not hold the lock.
+            let bell = &self.words().control.row_bell.bell;
+            bell.fetch_add(1, Ordering::AcqRel);
+            self.wake_rows();
+        }
+    }
+
+    /// Wakes everybody who sleeps until more rows are announced.
+    pub(crate) fn wake_rows(&self) {
+        futex::wake(&self.words().control.row_bell.bell, u32::MAX);
+    }
+
+    /// True when frames can be read while they are written.
+    pub(crate) fn is_progressive(&self) -> bool {
+        self.header.has(flags::PROGRESSIVE)
     }
 
     /// Whether the name still leads here, and if not, why. Looks at the file system.

@@ -19,8 +19,8 @@ use crate::dtype::DType;
 use crate::protocol::control::Control;
 use crate::protocol::publish::state;
 use crate::protocol::sync::Ordering;
-use crate::protocol::words::LockWord;
-use crate::segment::geometry::Geometry;
+use crate::protocol::words::{LockWord, RowsDone};
+use crate::segment::geometry::{Geometry, GeometryError};
 use crate::segment::header::{Header, flags};
 use crate::segment::name::{PREFIX, file_name};
 
@@ -104,6 +104,12 @@ impl StreamDirectory {
     pub fn create(&self, name: &str, options: &StreamOptions) -> Result<Stream, CreateError> {
         let file_name = file_name(name)?;
         let geometry = Geometry::new(options.dtype, &options.shape, options.slots)?;
+        if options.progressive && geometry.shape[0] > RowsDone::MAX_ROWS {
+            return Err(CreateError::Geometry(GeometryError::TooManyRows {
+                rows: geometry.shape[0],
+                most: RowsDone::MAX_ROWS,
+            }));
+        }
         let path = self.path.join(&file_name);
         let exists = || CreateError::Exists {
             name: name.to_owned(),
@@ -317,6 +323,9 @@ fn flags_of(options: &StreamOptions) -> u32 {
     }
     if options.reuse_slots {
         bits |= flags::REUSES_SLOTS;
+    }
+    if options.progressive {
+        bits |= flags::PROGRESSIVE;
     }
     if options.notify {
         bits |= flags::NOTIFY;

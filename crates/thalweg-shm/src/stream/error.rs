@@ -245,6 +245,28 @@ pub enum WriteError {
         /// The stream.
         name: String,
     },
+    /// Rows were announced where nobody can look for them.
+    #[error(
+        "stream {name:?} is not progressive, so no rows of an unfinished frame can be announced: create it with progressive set"
+    )]
+    NotProgressive {
+        /// The stream.
+        name: String,
+    },
+    /// Fewer rows were announced than before, or more than there are.
+    #[error(
+        "{announced} of the {of_rows} rows of a frame of stream {name:?} are announced, found {found}: announce {announced} to {of_rows}"
+    )]
+    Rows {
+        /// The stream.
+        name: String,
+        /// Rows announced before.
+        announced: usize,
+        /// Rows of a frame.
+        of_rows: usize,
+        /// Rows given.
+        found: usize,
+    },
     /// The frame was begun before a fork.
     #[error(
         "a frame of stream {name:?} belongs to the parent process, which began it: write another"
@@ -461,6 +483,69 @@ pub enum LosslessError {
         name: String,
         /// What was found.
         source: Corrupt,
+    },
+}
+
+/// Rows of a frame were not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// They did not come.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// The target has another size.
+    #[error(
+        "{rows} rows of stream {name:?} are {expected_bytes} bytes, the target holds {found_bytes}"
+    )]
+    Size {
+        /// The stream.
+        name: String,
+        /// Rows asked for.
+        rows: usize,
+        /// Their bytes.
+        expected_bytes: usize,
+        /// Bytes of the target.
+        found_bytes: usize,
+    },
+    /// More rows were asked for than there are, or than are known to be written.
+    #[error(
+        "{of_rows} rows of a frame of stream {name:?} can be asked for here, found {found}; wait_more_rows() waits for more of them"
+    )]
+    Rows {
+        /// The stream.
+        name: String,
+        /// Rows there are.
+        of_rows: usize,
+        /// Rows asked for.
+        found: usize,
+    },
+    /// Frames of this stream can be read only once they are complete.
+    #[error(
+        "stream {name:?} is not progressive, so its frames can be read only when they are complete: use read(), or create it with progressive set"
+    )]
+    NotProgressive {
+        /// The stream.
+        name: String,
+    },
+    /// The writer gave the frame up, or died: the rows read of it so far are no part of the stream.
+    #[error(
+        "frame {count} of stream {name:?} was given up by its writer before it was complete: drop the rows read of it, and wait for its next attempt"
+    )]
+    FrameAborted {
+        /// The stream.
+        name: String,
+        /// Number of the frame; the next attempt has the same.
+        count: u64,
+    },
+    /// The frame's slot holds another one by now.
+    #[error(
+        "frame {count} of stream {name:?} was replaced before the rows were read: read sooner, or create the stream with more slots"
+    )]
+    Overtaken {
+        /// The stream.
+        name: String,
+        /// Number of the frame.
+        count: u64,
     },
 }
 

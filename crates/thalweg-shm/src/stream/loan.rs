@@ -25,6 +25,8 @@ pub struct Loan {
     lock: WriteLock,
     claim: Option<Claim>,
     head: Head,
+    /// Rows announced so far.
+    rows: usize,
 }
 
 impl Loan {
@@ -34,6 +36,7 @@ impl Loan {
             lock,
             claim: Some(claim),
             head,
+            rows: 0,
         })
     }
 
@@ -104,6 +107,34 @@ impl Loan {
         // lock holds the attachment; `&mut self` makes the view exclusive in this process, the
         // claim does so between processes.
         Ok(unsafe { ArrayMut::from_raw(data, geometry.dtype, &geometry.shape) })
+    }
+
+    /// Tells readers that the first `rows` rows, along the first axis, are as they will be published.
+    /// Only in progressive streams; at most the rows of the stream, and never fewer than before.
+    pub fn announce_rows(&mut self, rows: usize) -> Result<(), WriteError> {
+        self.check_own()?;
+        let attachment = self.lock.attachment();
+        if !attachment.is_progressive() {
+            return Err(WriteError::NotProgressive {
+                name: attachment.name(),
+            });
+        }
+        let of_rows = attachment.header.geometry.shape[0];
+        if !(self.rows..=of_rows).contains(&rows) {
+            return Err(WriteError::Rows {
+                name: attachment.name(),
+                announced: self.rows,
+                of_rows,
+                found: rows,
+            });
+        }
+        if let Some(claim) = self.claim
+            && rows > self.rows
+        {
+            attachment.announce_rows(claim, rows)?;
+            self.rows = rows;
+        }
+        Ok(())
     }
 
     /// Publishes the slot as the newest frame.
@@ -191,6 +222,9 @@ impl Attachment {
         let claim = words
             .begin(head, &WaitingWriter::new(self, patience))
             .map_err(|error| self.not_begun(error, head, patience))?;
+        if self.is_progressive() {
+            words.begin_rows(claim);
+        }
         self.writing_since.store(generation, Ordering::Relaxed);
         Ok((claim, head))
     }
@@ -239,6 +273,9 @@ impl Attachment {
                     source,
                 }
             })?;
+        if self.is_progressive() {
+            words.ring_rows(wake_always, || self.wake_rows());
+        }
         self.remember_head(head);
         self.prefetch_next(claim.slot);
         Ok(Publication::new(claim.count, record))
@@ -256,6 +293,9 @@ impl Attachment {
             // Sleepers have to hear that there is nothing to wait for but an error.
             words.event(0, false, || self.wake_head());
             self.remember_head(words.head());
+        } else if self.is_progressive() {
+            let wake_always = self.header.has(flags::WAKE_ALWAYS);
+            words.ring_rows(wake_always, || self.wake_rows());
         }
     }
 

@@ -44,6 +44,7 @@ mod reactor;
 mod read;
 mod registry;
 mod room;
+mod rows;
 mod spin;
 mod wait;
 
@@ -69,6 +70,7 @@ pub use lock::{Patience, WriteLock};
 pub use lossless::{LosslessFrame, LosslessReader};
 pub use peek::Peek;
 pub use publication::{Publication, PublishOptions};
+pub use rows::RowProgress;
 use thalweg_os::process::Liveness;
 pub use wait::WaitPolicy;
 use wait::Waiter;
@@ -102,6 +104,9 @@ pub struct StreamOptions {
     pub strict: bool,
     /// The stream is debris as soon as the creating process has ended.
     pub ends_with_creator: bool,
+    /// Frames can be read while they are written, row by row: see [`Loan::announce_rows`] and
+    /// [`Stream::wait_rows`].
+    pub progressive: bool,
     /// Write large frames into the slots used last instead of going round all of them: two slots stay
     /// in cache where four may not. Then only the last two frames are sure to be held for
     /// [`Stream::history`]; pins and lossless readers have their slots all the same.
@@ -125,6 +130,7 @@ impl StreamOptions {
             group: None,
             strict: false,
             ends_with_creator: false,
+            progressive: false,
             reuse_slots: frame_bytes >= REUSE_FROM_BYTES,
             notify: false,
         }

@@ -16,6 +16,7 @@ use thalweg_os::file::FileIdentity;
 use thalweg_os::fork;
 
 use super::attachment::{Attachment, LocalPin, lock_ignoring_poison};
+use super::lossless::Subscriptions;
 
 type Attachments = BTreeMap<FileIdentity, Weak<Attachment>>;
 
@@ -44,8 +45,9 @@ fn hold_locks_across_forks() {
 /// What the forking thread holds.
 struct Held {
     pins: Vec<MutexGuard<'static, Vec<LocalPin>>>,
+    subscriptions: Vec<MutexGuard<'static, Subscriptions>>,
     attachments: MutexGuard<'static, Attachments>,
-    /// Keeps the locks of `pins` alive.
+    /// Keeps the locks of `pins` and `subscriptions` alive.
     alive: Vec<Arc<Attachment>>,
 }
 
@@ -71,6 +73,15 @@ extern "C" fn prepare() {
     }
     let attachments = lock_ignoring_poison(&ATTACHMENTS);
     let alive: Vec<Arc<Attachment>> = attachments.values().filter_map(Weak::upgrade).collect();
+    // Before the pins, as everywhere: who changes a subscription may have to register first.
+    let subscriptions = alive
+        .iter()
+        .map(|attachment| {
+            let subscriptions: *const Mutex<Subscriptions> = &raw const attachment.subscriptions;
+            // SAFETY: `Held` keeps the attachment alive for longer than the guard.
+            lock_ignoring_poison(unsafe { &*subscriptions })
+        })
+        .collect();
     let pins = alive
         .iter()
         .map(|attachment| {
@@ -81,6 +92,7 @@ extern "C" fn prepare() {
         .collect();
     let held = Held {
         pins,
+        subscriptions,
         attachments,
         alive,
     };
@@ -99,11 +111,13 @@ extern "C" fn give_back() {
     let held = unsafe { (*HELD.0.get()).take() };
     if let Some(Held {
         pins,
+        subscriptions,
         attachments,
         alive,
     }) = held
     {
         drop(pins);
+        drop(subscriptions);
         drop(attachments);
         // If these are the last owners, their handles went away during the fork.
         drop(alive);

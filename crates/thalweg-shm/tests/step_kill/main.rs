@@ -480,6 +480,90 @@ fn write_after_a_reader_left() {
 }
 
 #[test]
+fn begin_and_announce_rows() {
+    for wakes in [false, true] {
+        sweep(
+            &format!("begin a progressive frame and announce rows, wakes {wakes}"),
+            &Operation {
+                is_progressive: true,
+                act: if wakes {
+                    |scene| write_by_rows(scene, true)
+                } else {
+                    |scene| write_by_rows(scene, false)
+                },
+                findings: FOUR_OR_FIVE,
+                stops: if wakes {
+                    Stops::EveryChange
+                } else {
+                    Stops::EveryInstruction
+                },
+                ..Operation::USUAL
+            },
+        );
+    }
+}
+
+fn write_by_rows(scene: &Scene, wakes: bool) {
+    let stream = opened(scene);
+    if wakes {
+        let timed_out = stream.wait_rows(4, 1, WaitPolicy::Park, Patience::until(0));
+        timed_out.expect_err("nobody writes");
+    }
+    let options = PublishOptions {
+        frame_id: Some(5),
+        origin_ns: None,
+    };
+    mark();
+    let mut loan = stream.loan(soon()).expect("lent");
+    fill(&mut loan, 5);
+    loan.announce_rows(3).expect("of 17");
+    loan.announce_rows(17).expect("of 17");
+    loan.publish(options).expect("published");
+    mark();
+}
+
+#[test]
+fn abort_a_progressive_frame() {
+    sweep(
+        "abort a frame whose rows are announced",
+        &Operation {
+            is_progressive: true,
+            act: |scene| {
+                let stream = opened(scene);
+                let mut loan = stream.loan(soon()).expect("lent");
+                fill(&mut loan, GARBAGE);
+                loan.announce_rows(3).expect("of 17");
+                mark();
+                drop(loan);
+                mark();
+            },
+            findings: FOUR,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
+fn wait_for_rows() {
+    sweep(
+        "wait for rows",
+        &Operation {
+            is_progressive: true,
+            act: |scene| {
+                let stream = opened(scene);
+                mark();
+                let timed_out = stream.wait_rows(4, 1, WaitPolicy::Park, Patience::until(0));
+                timed_out.expect_err("nobody writes");
+                mark();
+            },
+            findings: FOUR,
+            stops: Stops::EveryChange,
+            ..Operation::USUAL
+        },
+    );
+}
+
+#[test]
 fn lock() {
     sweep(
         "lock",

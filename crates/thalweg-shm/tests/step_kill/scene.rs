@@ -24,6 +24,7 @@ pub(crate) struct Scene {
     pub(crate) directory: StreamDirectory,
     pub(crate) slots: usize,
     pub(crate) is_strict: bool,
+    pub(crate) is_progressive: bool,
 }
 
 impl Scene {
@@ -37,6 +38,7 @@ impl Scene {
             folder,
             slots,
             is_strict,
+            is_progressive: false,
         }
     }
 
@@ -44,6 +46,7 @@ impl Scene {
         let options = StreamOptions {
             slots: self.slots,
             strict: self.is_strict,
+            progressive: self.is_progressive,
             ..StreamOptions::new(DType::Uint64, &[WORDS])
         };
         self.directory.create(NAME, &options).expect("created")
@@ -156,6 +159,24 @@ pub(crate) fn read_losslessly(reader: &mut LosslessReader) -> u64 {
     let words = frame.array().to_vec::<u64>().expect("u64");
     assert_eq!(words, words_of(count), "lossless frame {count} is torn");
     count
+}
+
+/// Checks that whatever rows can be read belong to the newest frame: nobody writes any more.
+pub(crate) fn assert_no_rows_but_of(stream: &Stream, count: u64) {
+    let progress = stream
+        .wait_rows(0, 1, WaitPolicy::Park, Patience::until(0))
+        .expect("a frame");
+    assert!(progress.is_complete(), "a dead writer's rows");
+    assert_eq!(progress.count(), count);
+    let mut rows = [0; WORDS * 8];
+    stream
+        .read_rows_into(&progress, 0..WORDS, &mut rows)
+        .expect("still there");
+    let expected = words_of(count).into_iter().flat_map(u64::to_ne_bytes);
+    assert!(
+        rows.into_iter().eq(expected),
+        "rows of frame {count} are torn"
+    );
 }
 
 /// Checks a borrowed frame word by word.

@@ -10,7 +10,8 @@ use thalweg_shm::stream::error::{BorrowError, WriteError};
 use thalweg_shm::{Patience, Stream};
 
 use super::scene::{
-    NAME, Scene, assert_whole, read_losslessly, read_whole, soon, try_write_next, write_next,
+    NAME, Scene, assert_no_rows_but_of, assert_whole, read_losslessly, read_whole, soon,
+    try_write_next, write_next,
 };
 
 /// Whether the killed process owes the stream a mark that its newest frame was abandoned.
@@ -86,6 +87,9 @@ pub(crate) fn survive(scene: &Scene, findings: Findings) -> Duration {
         Abandons::Never => assert_eq!(repaired, found, "repairing changed the newest frame"),
         Abandons::Perhaps => assert!(repaired.is_none() || repaired == found),
         Abandons::Always => assert_eq!(repaired, None, "an abandoned frame was not reported"),
+    }
+    if scene.is_progressive {
+        assert_no_rows_but_of(&stream, stream.count());
     }
     write_next(&stream);
     assert_eq!(read_whole(&stream), Some(stream.count()));

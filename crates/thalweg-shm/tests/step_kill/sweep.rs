@@ -15,6 +15,7 @@ use super::tracee::{Refused, Step, Tracee, mark};
 pub(crate) struct Operation {
     pub(crate) slots: usize,
     pub(crate) is_strict: bool,
+    pub(crate) is_progressive: bool,
     /// Frames written before; `None` for no stream at all.
     pub(crate) frames: Option<u64>,
     /// What happens before the process is started.
@@ -30,6 +31,7 @@ impl Operation {
     pub(crate) const USUAL: Self = Self {
         slots: 4,
         is_strict: false,
+        is_progressive: false,
         frames: Some(3),
         stage: |_| {},
         act: |_| {},
@@ -38,7 +40,8 @@ impl Operation {
     };
 
     fn set_up(&self) -> Scene {
-        let scene = Scene::new(self.slots, self.is_strict);
+        let mut scene = Scene::new(self.slots, self.is_strict);
+        scene.is_progressive = self.is_progressive;
         if let Some(frames) = self.frames {
             let stream = scene.create();
             (0..frames).for_each(|_| write_next(&stream));

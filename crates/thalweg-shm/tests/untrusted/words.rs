@@ -8,10 +8,12 @@ use thalweg_shm::protocol::control::{Control, NAMESPACES, SlotHeader};
 use thalweg_shm::protocol::lock::LockEnvironment;
 use thalweg_shm::protocol::publish::{Claim, Record};
 use thalweg_shm::protocol::room::RoomEnvironment;
+use thalweg_shm::protocol::rows::Fate;
 use thalweg_shm::protocol::snapshot::Look;
 use thalweg_shm::protocol::sync::{AtomicU32, AtomicU64, Ordering};
 use thalweg_shm::protocol::words::{
-    AttachmentId, Head, LockWord, MAX_SLOTS, MIN_SLOTS, ROWS, Sequence, Ticket, Who,
+    AttachmentId, Head, Live, LockWord, MAX_SLOTS, MIN_SLOTS, ROWS, RowsDone, Sequence,
+    Subscription, Ticket, Who,
 };
 use thalweg_shm::protocol::{Words, pin::Pin};
 
@@ -64,7 +66,7 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
     let control = words.control;
     let slot = &words.slots[input.choose_index(words.slots.len())?];
     let row = input.choose_index(ROWS)?;
-    let small = match input.int_in_range(0..=14)? {
+    let small = match input.int_in_range(0..=15)? {
         0 => Some(&control.head.state),
         1 => Some(&control.writer.lock),
         2 => Some(&control.writer.attempts),
@@ -72,13 +74,14 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
         4 => Some(&control.rows[row].generation),
         5 => Some(&control.space.bell),
         6 => Some(&control.space.waiting),
+        7 => Some(&control.row_bell.bell),
         _ => None,
     };
     if let Some(word) = small {
         word.store(plausible(input, words)? as u32, Ordering::Relaxed);
         return Ok(());
     }
-    let large: &AtomicU64 = match input.int_in_range(0..=11)? {
+    let large: &AtomicU64 = match input.int_in_range(0..=15)? {
         0 | 1 => &control.head.head,
         2 => &control.request.parks,
         3 => &control.writer.woken,
@@ -87,8 +90,10 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
         6 => &control.namespaces.inodes[input.choose_index(NAMESPACES)?],
         7 => &slot.frame_id,
         8 => &control.request.lossless,
-        9 => &control.rows[row].subscription,
-        10 => &control.rows[row].cursor,
+        9 | 10 => &control.rows[row].subscription,
+        11 => &control.rows[row].cursor,
+        12 => &control.head.live,
+        13 => &slot.rows,
         _ => &slot.sequence,
     };
     large.store(plausible(input, words)?, Ordering::Relaxed);
@@ -109,7 +114,8 @@ fn plausible(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<u64> {
     };
     let slot = input.int_in_range(0..=127usize)?;
     let near = slot % words.slots.len();
-    Ok(match input.int_in_range(0..=8)? {
+    let tag = Sequence::complete(count, slot as u32).tag();
+    Ok(match input.int_in_range(0..=12)? {
         0 => 0,
         1 => 1,
         2 => u64::MAX,
@@ -118,6 +124,10 @@ fn plausible(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<u64> {
         5 => Head(0).published(near, count).0,
         6 => Ticket::new(id, slot).0,
         7 => u64::from(LockWord::held(id, slot % 2 == 0).0),
+        8 => Subscription::new(id, slot as u8).0,
+        9 => Live::new(tag, near).0,
+        10 => RowsDone::new(tag, slot).0,
+        11 => count,
         _ => Sequence::complete(count, slot as u32).0 | input.int_in_range(0..=1)?,
     })
 }
@@ -134,7 +144,7 @@ struct Process<'a> {
 impl Process<'_> {
     fn act(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let words = self.words;
-        match input.int_in_range(0..=11)? {
+        match input.int_in_range(0..=16)? {
             0 => self.look(),
             1 => self.pin(),
             2 => {
@@ -142,10 +152,7 @@ impl Process<'_> {
                     words.unpin(pin.ticket);
                 }
             }
-            3 => {
-                let others = Others::new(input)?;
-                self.begin(&others);
-            }
+            3 => self.begin(input)?,
             4 => self.commit(),
             5 => {
                 if let Some(claim) = self.claim.take() {
@@ -157,6 +164,23 @@ impl Process<'_> {
             8 => words.announce_park(),
             9 => self.lock(input)?,
             10 => self.reap(input)?,
+            11 => self.subscribe(input)?,
+            12 => {
+                if let Some(own) = self.own {
+                    words.advance(own, input.arbitrary()?, || {});
+                }
+            }
+            13 => {
+                if let Some(own) = self.own {
+                    words.unsubscribe(own, || {});
+                }
+            }
+            14 => self.look_at_rows(),
+            15 => {
+                if let Some(claim) = self.claim {
+                    words.announce_rows(claim, input.arbitrary::<u16>()?.into(), false, || {});
+                }
+            }
             _ => {
                 let after = input.arbitrary()?;
                 for snapshot in words.history(after) {
@@ -193,10 +217,33 @@ impl Process<'_> {
         }
     }
 
-    fn begin(&mut self, others: &Others) {
+    fn subscribe(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        let Some(own) = self.id() else { return Ok(()) };
+        let budget = input.int_in_range(1..=4)?;
+        for _ in 2..budget {
+            self.words.reserve(own);
+        }
+        self.words.subscribe(own, budget, || {});
+        assert!(self.words.subscribers().count() <= ROWS);
+        let slot = self.words.slot_of(input.arbitrary()?, input.arbitrary()?);
+        assert!(slot.is_none_or(|slot| slot < self.words.slots.len()));
+        Ok(())
+    }
+
+    fn look_at_rows(&self) {
+        let looks = [self.words.live_rows(), self.words.complete_rows()];
+        for progress in looks.into_iter().flatten() {
+            assert!(progress.slot < self.words.slots.len());
+            let fate = self.words.fate_of(&progress);
+            assert_eq!(fate, Fate::There(progress), "nobody came by");
+        }
+    }
+
+    fn begin(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         self.head = self.words.head();
-        let Ok(claim) = self.words.begin(self.head, others) else {
-            return;
+        let others = Others::new(input)?;
+        let Ok(claim) = self.words.begin(self.head, &others) else {
+            return Ok(());
         };
         assert!(claim.slot < self.words.slots.len());
         assert_ne!(claim.slot, self.head.slot(), "the newest frame's own slot");
@@ -205,7 +252,9 @@ impl Process<'_> {
             Ticket(ticket).names(claim.slot)
         });
         assert!(!is_pinned, "a slot somebody reads");
+        self.words.begin_rows(claim);
         self.claim = Some(claim);
+        Ok(())
     }
 
     fn commit(&mut self) {
