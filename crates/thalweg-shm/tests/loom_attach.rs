@@ -5,13 +5,18 @@
 mod alone;
 mod loom_support;
 
+use std::convert::Infallible;
+
 use alone::Alone;
+use loom::sync::Mutex;
 use loom::thread;
 use loom_support::{Shared, Stream, explore};
 use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::publish::Record;
 use thalweg_shm::protocol::sync::Ordering;
-use thalweg_shm::protocol::words::{AttachmentId, Subscription, Ticket, Who, next_generation};
+use thalweg_shm::protocol::words::{
+    AttachmentId, ROWS, Subscription, Ticket, Who, next_generation,
+};
 
 const DEAD: Who = Who(0xdead);
 const NEWCOMER: Who = Who(0x1111);
@@ -178,5 +183,145 @@ fn reapers_of_subscriptions_that_do_not_look_twice() {
             }
             clear_row(words);
         });
+    });
+}
+
+/// The kernel's locks on the witness bytes: how many share a byte, or -1 for one who has it alone.
+struct Witnesses(Mutex<[i32; ROWS]>);
+
+impl Witnesses {
+    /// Everybody who has a row has its witness, too.
+    fn of(stream: &Stream) -> Self {
+        let mut bytes = [0; ROWS];
+        for (row, _) in stream.words().attached() {
+            bytes[row] = 1;
+        }
+        Self(Mutex::new(bytes))
+    }
+
+    fn share(&self, row: usize) -> bool {
+        let mut bytes = self.0.lock().expect("no panic");
+        let may = bytes[row] >= 0;
+        bytes[row] += i32::from(may);
+        may
+    }
+
+    fn give_back(&self, row: usize) {
+        self.0.lock().expect("no panic")[row] -= 1;
+    }
+
+    fn claim(&self, row: usize) -> bool {
+        let mut bytes = self.0.lock().expect("no panic");
+        let may = bytes[row] == 0;
+        if may {
+            bytes[row] = -1;
+        }
+        may
+    }
+
+    fn give_up_claim(&self, row: usize) {
+        self.0.lock().expect("no panic")[row] = 0;
+    }
+
+    fn is_held(&self, row: usize) -> bool {
+        self.0.lock().expect("no panic")[row] != 0
+    }
+}
+
+/// A stream with one frame and one free row, and the witnesses of those who have the others.
+fn witnessed_stream() -> Shared<(Stream, Witnesses)> {
+    let stream = Stream::new(3);
+    let words = stream.words();
+    words.register(Who(1)).expect("the first row");
+    words.register(Who(2)).expect("the second row");
+    let mut head = words.head();
+    let claim = words.begin(head, &Alone).expect("a slot");
+    words
+        .commit(&mut head, claim, Record::default(), false, || {})
+        .expect("nobody else writes");
+    let witnesses = Witnesses::of(&stream);
+    Shared::new((stream, witnesses))
+}
+
+fn register_witnessed(words: &Words<'_>, witnesses: &Witnesses) -> Option<AttachmentId> {
+    let Ok(id) = words.register_witnessed(
+        NEWCOMER,
+        |row| Ok::<_, Infallible>(witnesses.share(row)),
+        |row| witnesses.give_back(row),
+    );
+    id
+}
+
+fn leave(words: &Words<'_>, witnesses: &Witnesses, id: AttachmentId) {
+    words.reap(id.row(), NEWCOMER, |_| {});
+    witnesses.give_back(id.row());
+}
+
+/// Reaps as a process of another pid namespace does, which has only the witnesses to go by.
+fn reap_by_witness(words: &Words<'_>, witnesses: &Witnesses) {
+    for (row, who) in words.attached() {
+        if witnesses.claim(row) {
+            words.reap(row, who, |_| {});
+            witnesses.give_up_claim(row);
+        }
+    }
+}
+
+/// A process comes, leaves and comes again while a process of another namespace looks for the dead.
+fn a_newcomer_and_a_stranger(
+    register: fn(&Words<'_>, &Witnesses) -> Option<AttachmentId>,
+    reap: fn(&Words<'_>, &Witnesses),
+) {
+    let shared = witnessed_stream();
+    let stranger = shared.clone();
+    let stranger = thread::spawn(move || reap(&stranger.0.words(), &stranger.1));
+    let (words, witnesses) = (shared.0.words(), &shared.1);
+    let first = register(&words, witnesses);
+    if let Some(id) = first {
+        leave(&words, witnesses, id);
+    }
+    // None if the only free row is just being reaped.
+    let again = register(&words, witnesses);
+    stranger.join().expect("no panic");
+    if let Some(id) = again {
+        assert_eq!(words.who(id), Some(NEWCOMER), "a live process lost its row");
+        assert!(witnesses.is_held(id.row()));
+    } else {
+        assert_eq!(words.attached().count(), 2);
+    }
+}
+
+#[test]
+fn strangers_go_by_the_witness() {
+    explore("m7b", None, || {
+        a_newcomer_and_a_stranger(register_witnessed, reap_by_witness);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a live process lost its row")]
+fn newcomers_that_take_the_witness_late() {
+    let register = |words: &Words<'_>, witnesses: &Witnesses| {
+        let id = words.register(NEWCOMER)?;
+        witnesses.share(id.row());
+        Some(id)
+    };
+    explore("m7b, late witness", Some(3), move || {
+        a_newcomer_and_a_stranger(register, reap_by_witness);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a live process lost its row")]
+fn strangers_that_do_not_hold_the_witness_while_they_reap() {
+    let reap = |words: &Words<'_>, witnesses: &Witnesses| {
+        for (row, who) in words.attached() {
+            if !witnesses.is_held(row) {
+                words.reap(row, who, |_| {});
+            }
+        }
+    };
+    explore("m7b, witness only looked at", Some(4), move || {
+        a_newcomer_and_a_stranger(register_witnessed, reap);
     });
 }

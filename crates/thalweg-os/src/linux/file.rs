@@ -298,10 +298,34 @@ pub fn free_bytes(file: impl AsFd) -> u64 {
     fstatvfs(file).map_or(0, |facts| facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
+/// Opens `file` anew: locks of the new open file are its own, where a duplicate or a forked child's
+/// copy of a descriptor shares those of the original. Works without a name.
+pub fn reopen(file: impl AsFd, access: Access) -> io::Result<OwnedFd> {
+    let flags = match access {
+        Access::ReadOnly => OFlags::RDONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
+}
+
 /// Holds a shared lock on byte `position` of `file` for as long as the descriptor's open file
-/// lives: a witness of life that is visible from every pid namespace.
-pub fn witness(file: impl AsFd, position: u64) -> io::Result<()> {
-    fcntl_witness(file, libc::F_OFD_SETLK, libc::F_RDLCK, position).map(drop)
+/// lives: a witness of life that is visible from every pid namespace. False if somebody holds the
+/// byte by [`claim_witness`].
+pub fn witness(file: impl AsFd, position: u64) -> io::Result<bool> {
+    try_fcntl_witness(file, libc::F_RDLCK, position)
+}
+
+/// Gives the witness of byte `position` up.
+pub fn end_witness(file: impl AsFd, position: u64) -> io::Result<()> {
+    fcntl_witness(file, libc::F_OFD_SETLK, libc::F_UNLCK, position).map(drop)
+}
+
+/// Keeps everybody from holding the witness of byte `position`, for as long as the descriptor's
+/// open file lives. False if another open file holds it. The file is open for writing.
+pub fn claim_witness(file: impl AsFd, position: u64) -> io::Result<bool> {
+    try_fcntl_witness(file, libc::F_WRLCK, position)
 }
 
 /// Whether another open file holds the witness of byte `position`.
@@ -309,6 +333,17 @@ pub fn is_witnessed(file: impl AsFd, position: u64) -> io::Result<bool> {
     // Asks what an exclusive lock would collide with; nothing is locked.
     let found = fcntl_witness(file, libc::F_OFD_GETLK, libc::F_WRLCK, position)?;
     Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
+fn try_fcntl_witness(file: impl AsFd, kind: libc::c_int, position: u64) -> io::Result<bool> {
+    match fcntl_witness(file, libc::F_OFD_SETLK, kind, position) {
+        Ok(_) => Ok(true),
+        // Either may say that somebody else's lock is in the way.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn fcntl_witness(
@@ -403,9 +438,18 @@ mod tests {
         let file = file.publish("witnessed").unwrap();
         let other = open(&directory.join("witnessed"), Access::ReadOnly).unwrap();
         assert!(!is_witnessed(&other, 3).unwrap());
-        witness(&file, 3).unwrap();
+        assert!(witness(&file, 3).unwrap());
         assert!(is_witnessed(&other, 3).unwrap());
         assert!(!is_witnessed(&other, 4).unwrap());
+        assert!(!is_witnessed(&file, 3).unwrap(), "one's own is not seen");
+        let anew = reopen(&file, Access::ReadWrite).unwrap();
+        assert!(is_witnessed(&anew, 3).unwrap(), "but by the same process");
+        assert!(!claim_witness(&anew, 3).unwrap());
+        end_witness(&file, 3).unwrap();
+        assert!(claim_witness(&anew, 3).unwrap());
+        assert!(!witness(&file, 3).unwrap());
+        drop(anew);
+        assert!(witness(&file, 3).unwrap());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

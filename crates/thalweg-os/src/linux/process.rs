@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,7 +48,8 @@ impl ProcessIdentity {
         let pid = getpid().as_raw_nonzero().get().cast_unsigned();
         Ok(Self {
             pid,
-            start_ticks: start_ticks(pid)?,
+            // Not by the pid: `/proc` may show another pid namespace than this process's.
+            start_ticks: start_ticks("self")?,
             pid_namespace: pid_namespace(),
         })
     }
@@ -62,13 +63,23 @@ impl ProcessIdentity {
         let Some(pid) = pid_of(self.pid) else {
             return Liveness::Dead;
         };
-        match pidfd_open(pid, PidfdFlags::empty()) {
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
             Err(Errno::SRCH | Errno::INVAL) => return Liveness::Dead,
             Ok(descriptor) if has_ended(&descriptor) => return Liveness::Dead,
+            Ok(descriptor) => Some(descriptor),
             // Refused or not known to this kernel: the start time decides alone.
-            _ => {}
-        }
-        match start_ticks(self.pid) {
+            Err(_) => None,
+        };
+        let shown_as = if proc_shows_this_namespace() {
+            Some(self.pid)
+        } else {
+            descriptor.as_ref().and_then(pid_in_proc)
+        };
+        let Some(shown_as) = shown_as else {
+            // There is such a process, and nothing tells it from another one that had its pid.
+            return Liveness::Unknown;
+        };
+        match start_ticks(&shown_as.to_string()) {
             Ok(ticks) if ticks == self.start_ticks => Liveness::Alive,
             _ => Liveness::Dead,
         }
@@ -80,6 +91,31 @@ fn pid_of(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }
 
+/// Whether the pids in `/proc` are those of this process's namespace: not so in one that was made
+/// without mounting `/proc` anew. Looked up anew after a fork.
+fn proc_shows_this_namespace() -> bool {
+    /// `fork generation << 1 | answer`; 0 is not known.
+    static ANSWER: AtomicU64 = AtomicU64::new(0);
+    let generation = fork::generation();
+    let known = ANSWER.load(Ordering::Relaxed);
+    if known >> 1 == generation {
+        return known & 1 == 1;
+    }
+    let own = std::process::id().to_string();
+    let answer = fs::read_link("/proc/self").is_ok_and(|shown| shown.as_os_str() == own.as_str());
+    ANSWER.store(generation << 1 | u64::from(answer), Ordering::Relaxed);
+    answer
+}
+
+/// The pid under which `/proc` shows the process that `descriptor` is of.
+fn pid_in_proc(descriptor: &OwnedFd) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let facts = fs::read_to_string(path).ok()?;
+    let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    // Not positive where `/proc` does not show it.
+    pid.trim().parse().ok().filter(|&pid| pid > 0)
+}
+
 fn has_ended(descriptor: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
     let now = Timespec {
@@ -89,8 +125,9 @@ fn has_ended(descriptor: &OwnedFd) -> bool {
     matches!(poll(&mut polled, Some(&now)), Ok(ready) if ready > 0)
 }
 
-/// Start time of `pid` in clock ticks since boot; an error when it has ended, a zombie included.
-fn start_ticks(pid: u32) -> io::Result<u64> {
+/// Start time of the process `/proc` shows as `pid`, in clock ticks since boot; an error when it has
+/// ended, a zombie included.
+fn start_ticks(pid: &str) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_start_ticks(&stat)
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))?

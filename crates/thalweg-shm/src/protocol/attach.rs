@@ -1,5 +1,7 @@
 //! The attachment table: who uses the stream, and clearing up after the dead.
 
+use std::convert::Infallible;
+
 use super::Words;
 use super::sync::Ordering;
 use super::words::{AttachmentId, LockWord, ROWS, Subscription, Ticket, Who, next_generation};
@@ -7,21 +9,44 @@ use super::words::{AttachmentId, LockWord, ROWS, Subscription, Ticket, Who, next
 impl Words<'_> {
     /// Takes a row for the process `who`; `None` when all are taken.
     pub fn register(&self, who: Who) -> Option<AttachmentId> {
-        (0..ROWS).find_map(|row| {
-            let entry = &self.control.rows[row];
+        let Ok(id) = self.register_witnessed(who, |_row| Ok::<_, Infallible>(true), |_row| {});
+        id
+    }
+
+    /// As [`Words::register`], with a second witness of life beside `who`, for those to whom a pid
+    /// says nothing. `witness` takes that of a row, and says whether it may be had; `dismiss` gives
+    /// it back. It is taken before the row is, so that no row ever names a process without it.
+    pub fn register_witnessed<E>(
+        &self,
+        who: Who,
+        mut witness: impl FnMut(usize) -> Result<bool, E>,
+        mut dismiss: impl FnMut(usize),
+    ) -> Result<Option<AttachmentId>, E> {
+        for (row, entry) in self.control.rows.iter().enumerate() {
+            // Only saves taking witnesses in vain; the exchange decides.
+            if entry.who.load(Ordering::Relaxed) != Who::NOBODY.0 || !witness(row)? {
+                continue;
+            }
             // AcqRel: after the clearing of the row, and so after all its former generations.
-            entry
-                .who
-                .compare_exchange(Who::NOBODY.0, who.0, Ordering::AcqRel, Ordering::Relaxed)
-                .ok()?;
+            let claimed = entry.who.compare_exchange(
+                Who::NOBODY.0,
+                who.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if claimed.is_err() {
+                dismiss(row);
+                continue;
+            }
             // The newcomer opens its generation itself; only the owner of a row writes this word.
             // Were it the reapers, a second one could read the new generation while the row still
             // names the dead, and then clear what the newcomer holds by then.
             let generation = next_generation(entry.generation.load(Ordering::Relaxed));
             // Release: whoever reads the new generation does not find the former owner any more.
             entry.generation.store(generation, Ordering::Release);
-            Some(AttachmentId::new(generation, row))
-        })
+            return Ok(Some(AttachmentId::new(generation, row)));
+        }
+        Ok(None)
     }
 
     /// Who `id` is; `None` when its row belongs to somebody else by now, or to nobody.

@@ -51,6 +51,11 @@ pub(crate) struct Attachment {
     pub(crate) path: PathBuf,
     identity: FileIdentity,
     file: OwnedFd,
+    /// Which process opened `file`.
+    opened_in: u64,
+    /// The file, opened anew by a forked child, whose descriptor shares its parent's locks; and by
+    /// which. Used under the lock of `pins`.
+    reopened: Mutex<Option<(u64, OwnedFd)>>,
     access: Access,
     /// Control words, writable if the file is.
     control: Mapping,
@@ -148,6 +153,8 @@ impl Attachment {
             path: path.to_owned(),
             identity: facts.identity,
             file,
+            opened_in: fork::generation(),
+            reopened: Mutex::new(None),
             access,
             control,
             whole,
@@ -275,28 +282,46 @@ impl Attachment {
         let identity = ProcessIdentity::current().map_err(system)?;
         let namespace = self.namespace_index(identity.pid_namespace);
         let who = Who::new(namespace, identity.start_ticks, identity.pid);
-        let id = self
-            .words()
-            .register(who)
-            .or_else(|| {
+        let id = match self.take_row(who, generation).map_err(system)? {
+            Some(id) => id,
+            None => {
                 self.reap_dead(None);
-                self.words().register(who)
-            })
-            .ok_or_else(|| LockError::TooManyProcesses {
-                name: self.name(),
-                limit: ROWS,
-            })?;
-        if let Err(source) = file::witness(&self.file, id.row() as u64) {
-            // Or every further try would take one more row.
-            self.words().reap(id.row(), who, |_held| {});
-            return Err(system(source));
-        }
+                self.take_row(who, generation)
+                    .map_err(system)?
+                    .ok_or_else(|| LockError::TooManyProcesses {
+                        name: self.name(),
+                        limit: ROWS,
+                    })?
+            }
+        };
         self.registration.store(
             (generation & u64::from(u32::MAX)) << 32 | u64::from(id.bits()),
             Ordering::Release,
         );
         drop(pins);
         Ok(id)
+    }
+
+    /// A row, with its witness. The caller holds the lock of `pins`.
+    fn take_row(&self, who: Who, generation: u64) -> io::Result<Option<AttachmentId>> {
+        let mut reopened = lock_ignoring_poison(&self.reopened);
+        let is_own = |of: u64| of == generation;
+        if !is_own(self.opened_in) && !reopened.as_ref().is_some_and(|&(of, _)| is_own(of)) {
+            // A child's witness must end with the child. Where the file cannot be opened anew, it
+            // ends with the last process that has the parent's open file.
+            *reopened = file::reopen(&self.file, Access::ReadWrite)
+                .ok()
+                .map(|file| (generation, file));
+        }
+        let file = reopened.as_ref().map_or(&self.file, |(_, file)| file);
+        self.words().register_witnessed(
+            who,
+            |row| file::witness(file, row as u64),
+            |row| {
+                // If it fails, another process takes longer to find out that the row's is dead.
+                file::end_witness(file, row as u64).ok();
+            },
+        )
     }
 
     fn namespace_index(&self, namespace: u64) -> usize {
@@ -311,8 +336,8 @@ impl Attachment {
             .unwrap_or(Who::UNKNOWN_NAMESPACE)
     }
 
-    /// Whether the process in `row` lives.
-    pub(crate) fn liveness(&self, row: usize, who: Who) -> Liveness {
+    /// The process that `who` is, if its pid means something here.
+    fn process_of(&self, who: Who) -> Option<ProcessIdentity> {
         let words = self.words();
         let inode = words
             .control
@@ -320,16 +345,23 @@ impl Attachment {
             .inodes
             .get(who.namespace_index())
             .map_or(0, |inode| inode.load(Ordering::Acquire));
-        if inode != 0 && inode == process::pid_namespace() {
-            return ProcessIdentity {
-                pid: who.pid(),
-                start_ticks: who.start_ticks(),
-                pid_namespace: inode,
-            }
-            .liveness();
+        (inode != 0 && inode == process::pid_namespace()).then(|| ProcessIdentity {
+            pid: who.pid(),
+            start_ticks: who.start_ticks(),
+            pid_namespace: inode,
+        })
+    }
+
+    /// Whether the process in `row` lives.
+    pub(crate) fn liveness(&self, row: usize, who: Who) -> Liveness {
+        if let Some(process) = self.process_of(who) {
+            return process.liveness();
         }
-        // Its pid means nothing here; the lock its open file holds does.
-        match file::is_witnessed(&self.file, row as u64) {
+        // Its pid means nothing here; the lock its open file holds does. Opened anew, because it
+        // may share this process's.
+        let witnessed = file::reopen(&self.file, Access::ReadOnly)
+            .and_then(|file| file::is_witnessed(file, row as u64));
+        match witnessed {
             Ok(true) => Liveness::Alive,
             Ok(false) => Liveness::Dead,
             Err(_) => Liveness::Unknown,
@@ -354,15 +386,29 @@ impl Attachment {
     pub(crate) fn reap_dead(&self, own: Option<AttachmentId>) {
         let words = self.words();
         for (row, who) in words.attached() {
-            if self.liveness(row, who) != Liveness::Dead {
+            let Some(_reaping) = self.begin_reaping(row, who) else {
                 continue;
-            }
+            };
             words.reap(row, who, |lock| {
                 if let Some(own) = own {
                     self.take_over(lock, own);
                 }
             });
         }
+    }
+
+    /// Makes sure that the process in `row` is dead, and stays so while the result lives: the same
+    /// process may leave and come back to the same row, with the same word in it. `None` if it lives
+    /// or may live.
+    fn begin_reaping(&self, row: usize, who: Who) -> Option<Reaping> {
+        if let Some(process) = self.process_of(who) {
+            // What is dead in one's own namespace does not come back.
+            let is_dead = process.liveness() == Liveness::Dead;
+            return is_dead.then_some(Reaping { _claim: None });
+        }
+        let file = file::reopen(&self.file, Access::ReadWrite).ok()?;
+        let is_claimed = file::claim_witness(&file, row as u64).unwrap_or(false);
+        is_claimed.then_some(Reaping { _claim: Some(file) })
     }
 
     /// Takes the lock from the dead holder in `word`, repairs, and gives it back.
@@ -455,6 +501,12 @@ impl Attachment {
     }
 }
 
+/// Keeps a row's dead process from coming back, where its pid does not.
+struct Reaping {
+    /// Holds the row's witness exclusively: nobody takes the row meanwhile.
+    _claim: Option<OwnedFd>,
+}
+
 /// What the state word says about the stream's future.
 pub(crate) fn stale_state(bits: u32) -> Option<StaleReason> {
     if bits & state::REPLACED != 0 {
@@ -478,6 +530,11 @@ impl Drop for Attachment {
             && let Some(who) = self.words().who(id)
         {
             self.words().reap(id.row(), who, |_held| {});
+            // A forked child may keep the open file, and with it a witness for whoever comes next.
+            let reopened = self.reopened.get_mut();
+            let reopened = reopened.unwrap_or_else(PoisonError::into_inner).as_ref();
+            let file = reopened.map_or(&self.file, |(_, file)| file);
+            file::end_witness(file, id.row() as u64).ok();
         }
     }
 }
