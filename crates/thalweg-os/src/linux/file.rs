@@ -154,8 +154,7 @@ impl UnpublishedFile {
     }
 
     fn new_private(directory: &Path) -> io::Result<Self> {
-        let id = super::random::random_id()?;
-        let name = OsString::from(format!("{PRIVATE_PREFIX}{:032x}", u128::from_ne_bytes(id)));
+        let name = private_name()?;
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
         let descriptor = openat(CWD, directory.join(&name), flags, Mode::RUSR | Mode::WUSR)?;
         let file = Self {
@@ -174,29 +173,58 @@ impl UnpublishedFile {
     }
 
     /// Gives the file its public name: atomic, and an `AlreadyExists` error when the name is taken.
-    pub fn publish(mut self, name: &str) -> io::Result<OwnedFd> {
+    /// After an error it may be tried again.
+    pub fn publish(&mut self, name: &str) -> io::Result<OwnedFd> {
         let target = self.directory.join(name);
+        if self.private_name.is_some() {
+            self.rename_to(&target, rustix::fs::RenameFlags::NOREPLACE)?;
+        } else {
+            self.link_to(&target)?;
+        }
+        self.descriptor.try_clone()
+    }
+
+    /// Gives the file the public name `name`, which leads to another file, or to none: atomic. The
+    /// caller sees to it that the name's file may be replaced.
+    pub fn replace(&mut self, name: &str) -> io::Result<OwnedFd> {
+        if self.private_name.is_none() {
+            // Links replace nothing, so the file gets a private name first.
+            let private = private_name()?;
+            // Before the name is there: it must not be taken for abandoned.
+            flock(&self.descriptor, FlockOperation::LockExclusive)?;
+            self.link_to(&self.directory.join(&private))?;
+            self.private_name = Some(private);
+        }
+        let target = self.directory.join(name);
+        self.rename_to(&target, rustix::fs::RenameFlags::empty())?;
+        self.descriptor.try_clone()
+    }
+
+    fn link_to(&self, target: &Path) -> io::Result<()> {
+        // The documented way to link an anonymous file without special capabilities.
+        let source = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(())
+    }
+
+    /// Turns the private name into `target`.
+    fn rename_to(&mut self, target: &Path, flags: rustix::fs::RenameFlags) -> io::Result<()> {
         if let Some(private) = self.private_name.take() {
             let source = self.directory.join(&private);
-            let renamed = renameat_with(
-                CWD,
-                &source,
-                CWD,
-                &target,
-                rustix::fs::RenameFlags::NOREPLACE,
-            );
-            if let Err(error) = renamed {
+            if let Err(error) = renameat_with(CWD, &source, CWD, target, flags) {
                 self.private_name = Some(private);
                 return Err(error.into());
             }
             flock(&self.descriptor, FlockOperation::Unlock)?;
-        } else {
-            // The documented way to link an anonymous file without special capabilities.
-            let source = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
-            linkat(CWD, source, CWD, &target, AtFlags::SYMLINK_FOLLOW)?;
         }
-        self.descriptor.try_clone()
+        Ok(())
     }
+}
+
+fn private_name() -> io::Result<OsString> {
+    let id = super::random::random_id()?;
+    let name = format!("{PRIVATE_PREFIX}{:032x}", u128::from_ne_bytes(id));
+    Ok(OsString::from(name))
 }
 
 impl Drop for UnpublishedFile {
@@ -256,6 +284,37 @@ pub fn open(path: &Path, access: Access) -> io::Result<OwnedFd> {
         flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK,
         Mode::empty(),
     )?)
+}
+
+/// A file under its exclusive advisory lock.
+#[derive(Debug)]
+pub struct LockedFile {
+    identity: FileIdentity,
+    /// Carries the lock.
+    _descriptor: OwnedFd,
+}
+
+impl LockedFile {
+    /// Opens the file `path` leads to and waits for its lock. By then the name may lead elsewhere:
+    /// see [`LockedFile::is_at`].
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let descriptor = open(path, Access::ReadOnly)?;
+        lock_exclusive(&descriptor)?;
+        Ok(Self {
+            identity: FileFacts::of(&descriptor)?.identity,
+            _descriptor: descriptor,
+        })
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Whether `path` leads to it.
+    pub fn is_at(&self, path: &Path) -> bool {
+        FileFacts::of_path(path).is_ok_and(|named| named.identity == self.identity)
+    }
 }
 
 /// Waits for the exclusive advisory lock of the file; the kernel releases it with the descriptor.
@@ -386,22 +445,43 @@ mod tests {
     #[test]
     fn nothing_is_visible_until_published() {
         let directory = directory();
-        let file = UnpublishedFile::new(&directory, 4096, 0o600, None).unwrap();
+        let mut file = UnpublishedFile::new(&directory, 4096, 0o600, None).unwrap();
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
         let published = file.publish("name").unwrap();
         let facts = FileFacts::of_path(&directory.join("name")).unwrap();
         assert_eq!(facts.identity, FileFacts::of(&published).unwrap().identity);
         assert_eq!((facts.size_bytes, facts.mode), (4096, 0o600));
-        let second = UnpublishedFile::new(&directory, 1, 0o600, None).unwrap();
+        let mut second = UnpublishedFile::new(&directory, 1, 0o600, None).unwrap();
         let taken = second.publish("name").unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
+    fn a_name_is_replaced_by_anonymous_and_by_private_files() {
+        let directory = directory();
+        let name = directory.join("name");
+        for is_private in [false, true] {
+            std::fs::write(&name, b"old").unwrap();
+            let mut file = if is_private {
+                UnpublishedFile::new_private(&directory).unwrap()
+            } else {
+                UnpublishedFile::new(&directory, 64, 0o600, None).unwrap()
+            };
+            let published = file.replace("name").unwrap();
+            let facts = FileFacts::of(&published).unwrap();
+            assert_eq!(facts.identity, FileFacts::of_path(&name).unwrap().identity);
+            drop(file);
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+            assert!(LockedFile::open(&name).unwrap().is_at(&name), "not locked");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
     fn private_names_are_cleaned_up() {
         let directory = directory();
-        let file = UnpublishedFile::new_private(&directory).unwrap();
+        let mut file = UnpublishedFile::new_private(&directory).unwrap();
         assert_eq!(
             remove_abandoned(&directory).unwrap(),
             0,
@@ -434,7 +514,7 @@ mod tests {
     #[test]
     fn witnesses_are_seen_by_other_open_files() {
         let directory = directory();
-        let file = UnpublishedFile::new(&directory, 64, 0o600, None).unwrap();
+        let mut file = UnpublishedFile::new(&directory, 64, 0o600, None).unwrap();
         let file = file.publish("witnessed").unwrap();
         let other = open(&directory.join("witnessed"), Access::ReadOnly).unwrap();
         assert!(!is_witnessed(&other, 3).unwrap());

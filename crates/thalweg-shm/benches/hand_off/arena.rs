@@ -48,7 +48,7 @@ impl Arena {
     /// Makes the memory, under a name the partner can open.
     pub(crate) fn create() -> Outcome<Self> {
         let directory = file::default_directory();
-        let unpublished = UnpublishedFile::new(&directory, ARENA_BYTES as u64, 0o600, None)?;
+        let mut unpublished = UnpublishedFile::new(&directory, ARENA_BYTES as u64, 0o600, None)?;
         let mapping = map(unpublished.descriptor())?;
         let name = format!("thalweg-bench-arena.{}", std::process::id());
         unpublished.publish(&name)?;

@@ -167,7 +167,7 @@ impl Counters {
         };
         let nodes = nodes.min(MAX_NODES);
         let size_bytes = size_of::<RunHeader>() + nodes * size_of::<NodeCounters>();
-        let file = UnpublishedFile::new(directory, size_bytes as u64, 0o600, None)?;
+        let mut file = UnpublishedFile::new(directory, size_bytes as u64, 0o600, None)?;
         let mapping = Mapping::new(file.descriptor(), 0, size_bytes, Protection::ReadWrite)
             .map_err(system)?;
         let id = random_id().map_err(system)?;

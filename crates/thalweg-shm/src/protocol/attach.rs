@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use super::Words;
 use super::sync::Ordering;
-use super::words::{AttachmentId, LockWord, ROWS, Subscription, Ticket, Who, next_generation};
+use super::words::{AttachmentId, LockWord, Subscription, Ticket, Who, next_generation};
 
 impl Words<'_> {
     /// Takes a row for the process `who`; `None` when all are taken.

@@ -1,11 +1,12 @@
 //! The folder streams live in: creating, opening, finding and removing them by name.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thalweg_os::clock;
-use thalweg_os::file::{self, Access, FileFacts, UnpublishedFile};
+use thalweg_os::file::{self, Access, FileFacts, LockedFile, UnpublishedFile};
 use thalweg_os::mapping::{Mapping, Protection};
 use thalweg_os::process::{Liveness, ProcessIdentity, boot_id};
 use thalweg_os::random::random_id;
@@ -103,13 +104,6 @@ impl StreamDirectory {
     /// creator that dies half way leaves nothing.
     pub fn create(&self, name: &str, options: &StreamOptions) -> Result<Stream, CreateError> {
         let file_name = file_name(name)?;
-        let geometry = Geometry::new(options.dtype, &options.shape, options.slots)?;
-        if options.progressive && geometry.shape[0] > RowsDone::MAX_ROWS {
-            return Err(CreateError::Geometry(GeometryError::TooManyRows {
-                rows: geometry.shape[0],
-                most: RowsDone::MAX_ROWS,
-            }));
-        }
         let path = self.path.join(&file_name);
         let exists = || CreateError::Exists {
             name: name.to_owned(),
@@ -118,11 +112,34 @@ impl StreamDirectory {
             // Saves building a large segment in vain; linking it decides.
             return Err(exists());
         }
-        let system = |source| CreateError::System {
-            name: name.to_owned(),
-            directory: self.path.clone(),
-            source,
-        };
+        let mut file = self.build(name, options)?;
+        let published = file.publish(&file_name);
+        published
+            .and_then(|descriptor| Self::attach(descriptor, &path))
+            .map_err(|error| {
+                if error.kind() == io::ErrorKind::AlreadyExists {
+                    exists()
+                } else {
+                    self.cannot_create(name, error)
+                }
+            })
+    }
+
+    /// A complete stream without a name.
+    pub(crate) fn build(
+        &self,
+        name: &str,
+        options: &StreamOptions,
+    ) -> Result<UnpublishedFile, CreateError> {
+        file_name(name)?;
+        let geometry = Geometry::new(options.dtype, &options.shape, options.slots)?;
+        if options.progressive && geometry.shape[0] > RowsDone::MAX_ROWS {
+            return Err(CreateError::Geometry(GeometryError::TooManyRows {
+                rows: geometry.shape[0],
+                most: RowsDone::MAX_ROWS,
+            }));
+        }
+        let system = |source| self.cannot_create(name, source);
         let header = Header {
             name: name.to_owned(),
             instance: random_id().map_err(system)?,
@@ -143,16 +160,22 @@ impl StreamDirectory {
             source,
         })?;
         write_identity(&file, &header).map_err(system)?;
-        let descriptor = file.publish(&file_name).map_err(|error| {
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                exists()
-            } else {
-                system(error)
-            }
-        })?;
-        let attachment = Attachment::of_file(descriptor, &path, Access::ReadWrite)
-            .map_err(|error| system(io::Error::other(format!("the new segment: {error:?}"))))?;
+        Ok(file)
+    }
+
+    /// A handle of the stream that this process just gave the name `path`.
+    pub(crate) fn attach(descriptor: OwnedFd, path: &Path) -> io::Result<Stream> {
+        let attachment = Attachment::of_file(descriptor, path, Access::ReadWrite)
+            .map_err(|error| io::Error::other(format!("the new segment: {error:?}")))?;
         Ok(Stream::of(attachment))
+    }
+
+    fn cannot_create(&self, name: &str, source: io::Error) -> CreateError {
+        CreateError::System {
+            name: name.to_owned(),
+            directory: self.path.clone(),
+            source,
+        }
     }
 
     /// Opens the stream `name`; read-only if its mode allows this process no more.
@@ -182,7 +205,10 @@ impl StreamDirectory {
                 | OpenError::TimedOut { .. }
                 | OpenError::Interrupted { .. },
             ) => Ok(false),
-            Err(OpenError::Header { .. }) => unlink_unreadable(&path, name),
+            Err(OpenError::Header { .. }) => match unlink_unreadable(&path, name)? {
+                Some(removed) => Ok(removed),
+                None => self.unlink(name),
+            },
             Err(OpenError::System { name, path, source }) => {
                 Err(UnlinkError::System { name, path, source })
             }
@@ -383,7 +409,7 @@ fn header_of(path: &Path) -> Option<Header> {
 }
 
 /// Pid of the living run the stream belongs to.
-fn live_run(header: &Header) -> Option<u32> {
+pub(crate) fn live_run(header: &Header) -> Option<u32> {
     let is_live = header.has(flags::ENDS_WITH_CREATOR)
         && header.creator_liveness() != Liveness::Dead
         && header.creator.pid != std::process::id();
@@ -408,7 +434,9 @@ pub(crate) fn unlink_attachment(attachment: &Arc<Attachment>) -> Result<(), Unli
         path: path.clone(),
         source,
     };
-    let file = match file::open(path, Access::ReadOnly) {
+    // Only the holder of the file's lock may remove or replace the name: nobody removes a
+    // generation he did not look at.
+    let lock = match LockedFile::open(path) {
         // Gone already, by somebody else's hand: the waiters may not know yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             announce_unlink(attachment);
@@ -416,12 +444,8 @@ pub(crate) fn unlink_attachment(attachment: &Arc<Attachment>) -> Result<(), Unli
         }
         opened => opened.map_err(system)?,
     };
-    // Only the holder of the inode's lock may remove or replace the name: nobody removes a
-    // generation he did not look at.
-    file::lock_exclusive(&file).map_err(system)?;
-    let locked = FileFacts::of(&file).map_err(system)?;
-    let is_own = locked.identity == attachment.identity();
-    let is_current = FileFacts::of_path(path).is_ok_and(|facts| facts.identity == locked.identity);
+    let is_own = lock.identity() == attachment.identity();
+    let is_current = lock.is_at(path);
     if !is_own {
         return if is_current {
             Err(UnlinkError::Stale {
@@ -429,7 +453,7 @@ pub(crate) fn unlink_attachment(attachment: &Arc<Attachment>) -> Result<(), Unli
             })
         } else {
             // The name changed hands while waiting for the lock: look again.
-            drop(file);
+            drop(lock);
             unlink_attachment(attachment)
         };
     }
@@ -441,22 +465,34 @@ pub(crate) fn unlink_attachment(attachment: &Arc<Attachment>) -> Result<(), Unli
 }
 
 fn announce_unlink(attachment: &Attachment) {
+    announce(attachment, state::UNLINKED);
+}
+
+/// Tells everybody who waits on a stream what became of it.
+pub(crate) fn announce(attachment: &Attachment, bits: u32) {
     if attachment.is_writable() {
         let words = attachment.words();
-        words.event(state::UNLINKED, false, || attachment.wake_head());
+        words.event(bits, false, || attachment.wake_head());
     }
 }
 
-fn unlink_unreadable(path: &Path, name: &str) -> Result<bool, UnlinkError> {
-    match file::remove(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(UnlinkError::System {
-            name: name.to_owned(),
-            path: path.to_owned(),
-            source,
-        }),
+/// Removes a file that is no stream; whether there was one. `None` if it is one by now.
+fn unlink_unreadable(path: &Path, name: &str) -> Result<Option<bool>, UnlinkError> {
+    let system = |source| UnlinkError::System {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    };
+    let lock = match LockedFile::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
+        opened => opened.map_err(system)?,
+    };
+    let is_no_stream = matches!(Attachment::open(path, name), Err(OpenError::Header { .. }));
+    if !lock.is_at(path) || !is_no_stream {
+        return Ok(None);
     }
+    file::remove(path).map_err(system)?;
+    Ok(Some(true))
 }
 
 /// Dtype and shape in one line, for messages: `float32[480, 640]`.

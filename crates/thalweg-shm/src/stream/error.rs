@@ -48,6 +48,33 @@ pub enum CreateError {
     },
 }
 
+/// A stream was not replaced; what had the name before still has it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplaceError {
+    /// The new stream could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The stream belongs to a run that is under way.
+    #[error("stream {name:?} belongs to a running pipeline (process {pid}): stop that first")]
+    InUse {
+        /// The stream.
+        name: String,
+        /// Pid of the run.
+        pid: u32,
+    },
+    /// The system refused.
+    #[error("cannot replace stream {name:?}: {source} ({})", path.display())]
+    System {
+        /// The stream.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
 /// A stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -43,6 +43,7 @@ mod publication;
 mod reactor;
 mod read;
 mod registry;
+mod replace;
 mod room;
 mod rows;
 mod spin;

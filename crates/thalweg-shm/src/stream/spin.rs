@@ -189,7 +189,7 @@ fn open_permits() -> io::Result<PermitFile> {
 
 fn create_permits() -> io::Result<()> {
     let directory = file::default_directory();
-    let fresh = UnpublishedFile::new(&directory, FILE_BYTES as u64, 0o600, None)
+    let mut fresh = UnpublishedFile::new(&directory, FILE_BYTES as u64, 0o600, None)
         .map_err(io::Error::other)?;
     let name = permit_path();
     let name = name.file_name().and_then(|name| name.to_str());

@@ -677,3 +677,22 @@ fn unlink() {
         },
     );
 }
+
+#[test]
+fn replace() {
+    sweep(
+        "replace",
+        &Operation {
+            act: |scene| {
+                let _stream = opened(scene);
+                mark();
+                let _new = scene.replace();
+                mark();
+            },
+            // The old stream with its frames or the new one without; the name is never gone.
+            findings: Findings::frames(4, 0),
+            stops: Stops::EveryChange,
+            ..Operation::USUAL
+        },
+    );
+}

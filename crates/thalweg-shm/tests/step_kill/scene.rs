@@ -42,14 +42,23 @@ impl Scene {
         }
     }
 
-    pub(crate) fn create(&self) -> Stream {
-        let options = StreamOptions {
+    fn options(&self) -> StreamOptions {
+        StreamOptions {
             slots: self.slots,
             strict: self.is_strict,
             progressive: self.is_progressive,
             ..StreamOptions::new(DType::Uint64, &[WORDS])
-        };
-        self.directory.create(NAME, &options).expect("created")
+        }
+    }
+
+    pub(crate) fn create(&self) -> Stream {
+        let created = self.directory.create(NAME, &self.options());
+        created.expect("created")
+    }
+
+    pub(crate) fn replace(&self) -> Stream {
+        let replaced = self.directory.replace(NAME, &self.options());
+        replaced.expect("replaced")
     }
 
     pub(crate) fn open(&self) -> Stream {
