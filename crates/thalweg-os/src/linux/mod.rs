@@ -1,5 +1,6 @@
 //! Linux.
 
+pub mod account;
 pub mod affinity;
 pub mod arrivals;
 pub mod clock;

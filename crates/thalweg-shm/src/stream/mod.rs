@@ -98,7 +98,8 @@ pub struct StreamOptions {
     pub slots: usize,
     /// Permission bits of the file.
     pub mode: u32,
-    /// Group of the file, if not the creating process's.
+    /// Id of the file's group, if not the creating process's; [`group_id`](crate::group_id) finds it
+    /// by name.
     pub group: Option<u32>,
     /// After an abort or a writer's death, give readers an error until the next complete frame
     /// instead of the last good one.
