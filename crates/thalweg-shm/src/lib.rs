@@ -22,5 +22,10 @@ pub mod stream;
 pub use array::{ArrayError, ArrayMut, ArrayRef};
 pub use dtype::{DType, Element};
 #[cfg(not(loom))]
-pub use stream::{AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, LosslessFrame, LosslessReader, LosslessStat, NextAfter, Patience, Peek, Publication, PublishOptions, Purged, RowProgress, StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy, WriteLock};
+pub use stream::{
+    AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, LosslessFrame, LosslessReader,
+    LosslessStat, NextAfter, Opening, Patience, Peek, Publication, PublishOptions, Purged,
+    RowProgress, StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy,
+    WriteLock,
+};
 pub use thalweg_os::account::{GroupError, group_id};

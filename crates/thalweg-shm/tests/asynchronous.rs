@@ -12,7 +12,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use thalweg_os::clock::deadline_after;
-use thalweg_shm::stream::error::WaitError;
+use thalweg_shm::stream::error::{OpenError, WaitError};
 use thalweg_shm::{
     ArrayRef, DType, NextAfter, Patience, PublishOptions, StaleReason, Stream, StreamDirectory,
     StreamOptions,
@@ -535,6 +535,67 @@ fn a_process_ends_while_futures_are_pending() {
         assert_eq!(threads(), 1 + 1);
         // SAFETY: runs exit handlers and ends the process, as returning from `main` does.
         unsafe { libc::exit(0) };
+    })
+    .finish();
+}
+
+#[test]
+fn streams_are_opened_as_soon_as_they_exist() {
+    let scratch = scratch();
+    for round in 0..30 {
+        let name = format!("s{round}");
+        let future = is_send_and_static(scratch.directory.open_when_created(&name));
+        let opening = std::thread::spawn(|| block_on(future));
+        drop(scratch.create(&format!("other{round}")));
+        drop(scratch.create(&name));
+        let stream = opening.join().expect("no panic").expect("opened");
+        assert_eq!(stream.header().name, name);
+    }
+    let broken = scratch.folder.path().join("thalweg.broken");
+    std::fs::write(broken, b"no stream").expect("written");
+    let refused = block_on(scratch.directory.open_when_created("broken"));
+    assert!(matches!(refused, Err(OpenError::Header { .. })));
+}
+
+#[test]
+fn a_folder_that_comes_goes_and_comes_is_watched() {
+    let scratch = scratch();
+    let folder = scratch.folder.path().join("later");
+    let directory = StreamDirectory::new(&folder);
+    let future = directory.open_when_created("s");
+    let opening = std::thread::spawn(|| block_on(future));
+    for _ in 0..20 {
+        std::fs::create_dir(&folder).expect("made");
+        std::fs::remove_dir(&folder).expect("removed");
+    }
+    std::fs::create_dir(&folder).expect("made");
+    let options = StreamOptions::new(DType::Uint64, &[4]);
+    drop(directory.create("s", &options).expect("created"));
+    opening.join().expect("no panic").expect("opened");
+}
+
+#[test]
+fn any_number_of_openings_share_one_thread_that_ends_with_them() {
+    let scratch = scratch();
+    Child::start(|| {
+        let tally = Arc::new(Tally::default());
+        let waker = Waker::from(Arc::clone(&tally));
+        let mut openings: Vec<_> = (0..100)
+            .map(|index| scratch.directory.open_when_created(&format!("s{index}")))
+            .collect();
+        for opening in &mut openings {
+            let polled = Pin::new(opening).poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+        }
+        assert_eq!(threads(), 1 + 1);
+        drop(openings.split_off(1));
+        drop(waker);
+        assert_eq!(Arc::strong_count(&tally), 2, "one waker is left, and this");
+        drop(scratch.create("s0"));
+        until("it is woken", || tally.0.load(Ordering::SeqCst) == 1);
+        let opened = block_on(openings.remove(0)).expect("opened");
+        assert_eq!(opened.header().name, "s0");
+        until("the thread has ended", || threads() == 1);
     })
     .finish();
 }

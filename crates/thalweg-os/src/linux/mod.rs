@@ -10,6 +10,7 @@ pub mod fork;
 pub mod futex;
 pub mod limits;
 pub mod mapping;
+pub mod per_process;
 pub mod process;
 pub mod random;
 pub mod set_once;

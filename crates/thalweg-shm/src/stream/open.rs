@@ -54,7 +54,7 @@ impl StreamDirectory {
             let told = arrivals
                 .as_ref()
                 .map(|arrivals| arrivals.wait(deadline_ns.min(now_ns + SLICE_NS)));
-            if !matches!(told, Some(Ok(()))) {
+            if !matches!(told, Some(Ok(_))) {
                 let left_ns = deadline_ns - now_ns;
                 std::thread::sleep(Duration::from_nanos(left_ns.min(UNWATCHED_NAP_NS)));
                 arrivals = Arrivals::of(self.path()).ok();

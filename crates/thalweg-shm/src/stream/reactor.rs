@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use thalweg_os::clock::monotonic_ns;
+use thalweg_os::per_process::PerProcess;
 use thalweg_os::{fork, futex, signal};
 
 use super::attachment::{Attachment, lock_ignoring_poison};
@@ -51,12 +52,12 @@ impl Interest {
 
 /// Has `waker` called once, as soon as a look is worth it.
 pub(crate) fn register(interest: &Interest, waker: Waker) -> io::Result<Registration> {
-    Reactor::current().register(interest, waker)
+    REACTOR.get_or_init(Reactor::new).register(interest, waker)
 }
 
 /// Has the waits on `attachment` looked at again, for changes its head does not tell.
 pub(crate) fn look_again(attachment: &Arc<Attachment>) {
-    let Some(reactor) = Reactor::existing() else {
+    let Some(reactor) = REACTOR.get() else {
         return;
     };
     // A copy: the list is locked for moments only.
@@ -111,35 +112,13 @@ struct Reactor {
     watchers: Mutex<Vec<Arc<Watcher>>>,
 }
 
-static CURRENT: AtomicPtr<Reactor> = AtomicPtr::new(std::ptr::null_mut());
+static REACTOR: PerProcess<Reactor> = PerProcess::new();
 
 impl Reactor {
-    /// This process's, if it has one.
-    fn existing() -> Option<&'static Self> {
-        let pointer = CURRENT.load(Ordering::Acquire);
-        // SAFETY: null, or from `Box::into_raw` in `current` and never freed. Acquire pairs with
-        // the Release there.
-        let reactor = unsafe { pointer.as_ref() }?;
-        (reactor.fork_generation == fork::generation()).then_some(reactor)
-    }
-
-    /// This process's. A parent's is left where it is, locks and all.
-    fn current() -> &'static Self {
-        loop {
-            if let Some(reactor) = Self::existing() {
-                return reactor;
-            }
-            let former = CURRENT.load(Ordering::Acquire);
-            let fresh = Box::into_raw(Box::new(Self {
-                fork_generation: fork::generation(),
-                watchers: Mutex::new(Vec::new()),
-            }));
-            let exchanged =
-                CURRENT.compare_exchange(former, fresh, Ordering::AcqRel, Ordering::Acquire);
-            if exchanged.is_err() {
-                // SAFETY: made above and seen by nobody else.
-                drop(unsafe { Box::from_raw(fresh) });
-            }
+    fn new() -> Self {
+        Self {
+            fork_generation: fork::generation(),
+            watchers: Mutex::new(Vec::new()),
         }
     }
 
