@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -598,4 +599,47 @@ fn any_number_of_openings_share_one_thread_that_ends_with_them() {
         until("the thread has ended", || threads() == 1);
     })
     .finish();
+}
+
+#[test]
+fn who_may_only_read_awaits_and_closes_too() {
+    let scratch = scratch();
+    // SAFETY: asks who this is.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let options = StreamOptions {
+        // Nothing keeps the superuser from writing, so then the child becomes somebody else.
+        mode: if is_root { 0o644 } else { 0o444 },
+        ..StreamOptions::new(DType::Uint64, &[4])
+    };
+    let folder = scratch.folder.path();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let (mut told, tell) = std::io::pipe().expect("a pipe");
+    // Before there is a handle that may write, which would be the child's as well.
+    let child = Child::start(|| {
+        if is_root {
+            // SAFETY: gives rights up, for good.
+            assert_eq!(unsafe { libc::setgid(65534) }, 0);
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setuid(65534) }, 0);
+        }
+        let stream = block_on(scratch.directory.open_when_created("s")).expect("opened");
+        assert!(!stream.is_writable());
+        for count in 1..20 {
+            let mut future = stream.next_after(count - 1);
+            begin(&mut future, Waker::noop());
+            (&tell).write_all(&[1]).expect("told");
+            assert_eq!(block_on(future).expect("awaited"), count);
+        }
+        let future = stream.next_after(100);
+        let awaiting = std::thread::spawn(|| block_on(future));
+        stream.close();
+        let outcome = awaiting.join().expect("no panic");
+        assert!(matches!(outcome, Err(WaitError::Closed { .. })));
+    });
+    let stream = scratch.directory.create("s", &options).expect("created");
+    for value in 1..20 {
+        told.read_exact(&mut [0]).expect("told");
+        write(&stream, value);
+    }
+    child.finish();
 }
