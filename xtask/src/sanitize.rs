@@ -37,7 +37,9 @@ fn sanitize() -> Result<(), String> {
     }
     // Stable compilers have sanitizers but do not offer them.
     command.env("RUSTC_BOOTSTRAP", "1");
-    command.env("RUSTFLAGS", appended("RUSTFLAGS", "-Zsanitizer=address"));
+    // With `fuzzing` bytes are copied where the sanitizer sees it.
+    let flags = "-Zsanitizer=address --cfg fuzzing";
+    command.env("RUSTFLAGS", appended("RUSTFLAGS", flags));
     run(&mut command)
 }
 

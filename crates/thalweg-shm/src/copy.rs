@@ -4,7 +4,7 @@
 //! may change under the copy, which would be undefined behaviour for an ordinary `memcpy`. The
 //! transfer itself therefore happens where the compiler cannot reason about it: relaxed atomics
 //! for small sizes, inline assembly (`rep movsb`, as fast as the C library's copy from about 128
-//! bytes) above, and atomics throughout under loom, miri and on other processors.
+//! bytes) above, and atomics throughout under loom, miri, sanitizers and on other processors.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 /// Either may be written or read by other processes meanwhile; then the copied bytes are
 /// unspecified, not undefined.
 pub unsafe fn copy_bytes(source: *const u8, target: *mut u8, count: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // Sanitizers do not see into assembly: builds for them say `fuzzing`.
+    #[cfg(all(target_arch = "x86_64", not(miri), not(fuzzing)))]
     if count > 128 {
         // SAFETY: the caller vouches for both ranges; the direction flag is clear in the ABI.
         unsafe {
