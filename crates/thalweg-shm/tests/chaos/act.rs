@@ -1,15 +1,20 @@
 //! What the processes do, and what they check while they do it.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use thalweg_os::clock::{deadline_after, monotonic_ns};
 use thalweg_os::process::ProcessIdentity;
 use thalweg_shm::protocol::words::Who;
 use thalweg_shm::stream::error::{BorrowError, ReadError, WaitError};
 use thalweg_shm::{
-    ArrayMut, ArrayRef, Loan, Patience, Publication, PublishOptions, Stream, StreamDirectory,
-    WaitPolicy, WriteLock,
+    ArrayMut, ArrayRef, Loan, NextAfter, Patience, Publication, PublishOptions, Stream,
+    StreamDirectory, WaitPolicy, WriteLock,
 };
 
 use super::board::{Board, Inside, Tally};
@@ -67,6 +72,7 @@ pub(crate) fn work(
             (Some(stream), Role::Writer) => actor.write(stream),
             (Some(stream), Role::InPlaceWriter) => actor.write_in_place(stream),
             (Some(stream), Role::LockHolder) => actor.hold_lock(stream),
+            (Some(stream), Role::Reader) if actor.random.once_in(8) => actor.look_back(stream),
             (Some(stream), Role::Reader) => actor.read(stream),
             (Some(stream), Role::Borrower) => actor.borrow(stream),
             (Some(stream), Role::Waiter) => actor.wait(stream),
@@ -284,6 +290,29 @@ impl Actor {
         }
     }
 
+    /// Copies the last frames.
+    fn look_back(&mut self, stream: &Stream) {
+        let floor = self.board.floor();
+        let frames = match stream.history(self.setting.slots, soon().deadline_ns) {
+            Ok(frames) => frames,
+            Err(ReadError::Inconsistent { .. }) if self.setting.is_strict => return,
+            Err(error) => return self.unexpected(&error),
+        };
+        self.board.count(Tally::Reads);
+        let mut before = 0;
+        for (bytes, publication) in &frames {
+            for (word, bytes) in self.words.iter_mut().zip(bytes.chunks_exact(8)) {
+                *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+            }
+            self.check_frame(*publication, before + 1, "a frame of the history");
+            before = publication.count;
+        }
+        if before < floor {
+            let what = format!("the history ends with {before}, not {floor}");
+            self.board.report(Tally::CountsBackwards, &what);
+        }
+    }
+
     fn borrow(&mut self, stream: &Stream) {
         let floor = self.board.floor();
         let frame = match stream.borrow() {
@@ -314,7 +343,8 @@ impl Actor {
 
     fn wait(&mut self, stream: &Stream) {
         let after = stream.count();
-        let outcome = match self.random.below(4) {
+        let outcome = match self.random.below(5) {
+            4 => finish(stream.next_after(after)),
             0 => stream.wait_after(after, WaitPolicy::Adaptive, soon()),
             1 => Stream::wait_any(&[(stream, after)], soon()).map(|_| stream.count()),
             2 => stream.wait_for_frame(after, WaitPolicy::Park, soon()),
@@ -375,6 +405,30 @@ impl Actor {
 
     pub(crate) fn unexpected(&self, error: &dyn std::error::Error) {
         self.board.report(Tally::Unexpected, &error.to_string());
+    }
+}
+
+/// Awaits the frame on this thread.
+fn finish(mut future: NextAfter) -> Result<u64, WaitError> {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let gives_up = Instant::now() + WATCHDOG;
+    loop {
+        if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut context) {
+            return outcome;
+        }
+        let left = gives_up.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "a future was never woken");
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Wakes the thread that awaits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

@@ -1,6 +1,9 @@
 //! Those who use the stream: a folder of its own, and one round of everything a handle can do.
 
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use thalweg_os::clock::deadline_after;
@@ -79,7 +82,11 @@ pub(crate) fn try_everything(scratch: &Scratch, stream: &Stream) {
     stream.newest();
     let count = stream.count();
     stream.is_being_written();
+    stream.write_sequence();
     stream.read(briefly().deadline_ns).ok();
+    stream.history(usize::MAX, briefly().deadline_ns).ok();
+    let live = stream.peek().array().to_vec::<u64>();
+    live.expect("memory of the stream");
     let borrowed = stream.borrow();
     if let Ok(frame) = &borrowed {
         frame.array().to_vec::<u64>().expect("memory of the stream");
@@ -102,7 +109,9 @@ pub(crate) fn try_everything(scratch: &Scratch, stream: &Stream) {
     for policy in [WaitPolicy::Park, WaitPolicy::Adaptive] {
         stream.wait_after(count, policy, briefly()).ok();
     }
-    drop(borrowed);
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = pin!(stream.next_after(count)).poll(&mut context);
+    drop((polled, borrowed));
     stream.borrow().ok();
     stream.nudge();
     scratch.directory.stat(NAME).ok();
