@@ -60,6 +60,10 @@ impl Scratch {
         self.directory.open(NAME).expect("opened")
     }
 
+    fn lock_holder(&self) -> Option<u32> {
+        self.directory.stat(NAME).expect("open").lock_holder_pid
+    }
+
     /// Where a child leaves the figure it was asked for.
     fn figure(&self, child: usize) -> PathBuf {
         self.folder.path().join(format!("figure.{child}"))
@@ -161,10 +165,17 @@ fn a_lock_released_and_taken_again_at_once_is_had_by_others() {
     });
     let seeker = Child::start(|| {
         let stream = scratch.open();
-        while !stream.is_being_written() {
+        let began = Instant::now();
+        while scratch.lock_holder().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(20), "no peer");
             std::thread::yield_now();
         }
-        let had = (0..TRIES).filter(|_| stream.lock(within(50)).is_ok());
+        let had = (0..TRIES).filter(|_| {
+            let is_had = stream.lock(within(50)).is_ok();
+            // The peer has it again by then.
+            compute(3);
+            is_had
+        });
         scratch.leave(0, had.count() as u64);
     });
     assert_eq!(seeker.finish(), End::Exited(0));
