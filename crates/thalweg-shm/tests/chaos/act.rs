@@ -86,7 +86,7 @@ pub(crate) fn work(
 /// The lock, held, and the board told.
 struct Held<'a> {
     // Dropped first: who is told to be inside still has the lock.
-    _inside: Inside<'a>,
+    inside: Inside<'a>,
     lock: WriteLock,
 }
 
@@ -105,13 +105,31 @@ impl Actor {
     fn lock(&self, stream: &Stream) -> Option<Held<'static>> {
         let began_ns = monotonic_ns();
         match stream.lock(soon()) {
-            Ok(lock) => Some(Held {
-                _inside: self.board.enter(self.own, began_ns),
-                lock,
-            }),
+            Ok(lock) => {
+                let inside = self.board.enter(self.own, began_ns);
+                self.check_cleared_up(stream, inside.abandoned);
+                Some(Held { inside, lock })
+            }
             Err(error) => {
                 self.board.report(Tally::Hangs, &error.to_string());
                 None
+            }
+        }
+    }
+
+    /// Whoever takes the lock from the dead clears up first.
+    fn check_cleared_up(&self, stream: &Stream, abandoned: u64) {
+        if stream.is_being_written() {
+            let what = "nobody else holds the lock, but a frame is being written";
+            self.board.report(Tally::Debris, what);
+        }
+        // Unless somebody else has published since.
+        let is_newest = abandoned != 0 && abandoned == stream.count() + 1;
+        if self.setting.is_strict && is_newest {
+            let read = stream.read(soon().deadline_ns);
+            if !matches!(read, Err(ReadError::Inconsistent { .. })) {
+                let what = format!("readers are not told that frame {abandoned} was abandoned");
+                self.board.report(Tally::Debris, &what);
             }
         }
     }
@@ -182,7 +200,7 @@ impl Actor {
         };
         let count = stream.count() + 1;
         match stream.loan(soon()) {
-            Ok(loan) => self.publish_loan(loan, count),
+            Ok(loan) => self.publish_loan(loan, count, &held.inside),
             Err(error) => self.unexpected(&error),
         }
         drop(held);
@@ -201,7 +219,7 @@ impl Actor {
                         self.board
                             .report(Tally::Torn, "the copy to change in place");
                     }
-                    self.publish_loan(loan, count);
+                    self.publish_loan(loan, count, &held.inside);
                 }
                 Err(error) => self.unexpected(&error),
             }
@@ -211,7 +229,8 @@ impl Actor {
     }
 
     /// Fills a loan in two steps with a pause between, and publishes.
-    fn publish_loan(&mut self, mut loan: Loan, count: u64) {
+    fn publish_loan(&mut self, mut loan: Loan, count: u64, inside: &Inside<'_>) {
+        inside.begins(count);
         fill(&mut self.words, count);
         let half = self.setting.words / 2;
         for part in [0..half, half..self.setting.words] {
@@ -220,6 +239,7 @@ impl Actor {
             filled.expect("inside the frame");
             self.linger();
         }
+        inside.ends();
         match loan.publish(frame_id(count)) {
             Ok(publication) => self.published(publication, Some(count)),
             Err(error) => self.unexpected(&error),

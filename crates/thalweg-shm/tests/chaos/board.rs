@@ -26,6 +26,7 @@ pub(crate) enum Tally {
     ChangedUnderPin,
     TwoHolders,
     LateLock,
+    Debris,
     Hangs,
     CountsBackwards,
     CountsLost,
@@ -46,11 +47,12 @@ impl Tally {
         (Self::Opens, "openings"),
         (Self::SideStreams, "side streams created"),
     ];
-    pub(crate) const FINDINGS: [(Self, &str); 9] = [
+    pub(crate) const FINDINGS: [(Self, &str); 10] = [
         (Self::Torn, "torn frames"),
         (Self::ChangedUnderPin, "frames changed while borrowed"),
         (Self::TwoHolders, "two holders of the lock at once"),
         (Self::LateLock, "locks late after a holder's death"),
+        (Self::Debris, "half-written frames not cleared up"),
         (Self::Hangs, "hangs"),
         (Self::CountsBackwards, "counts going backwards"),
         (Self::CountsLost, "counts lost"),
@@ -82,6 +84,8 @@ pub(crate) struct Board {
     pub(crate) lines: [Line; CAST.len()],
     /// Who is inside the lock, as far as they say so.
     inside: AtomicU64,
+    /// The frame that process is writing; 0 for none.
+    begun: AtomicU64,
     /// Highest count anybody has seen published.
     highest: AtomicU64,
     pub(crate) worst_lock_ns: AtomicU64,
@@ -112,6 +116,7 @@ impl Board {
     pub(crate) fn clear(&self) {
         let words = self.tallies.iter().chain([
             &self.inside,
+            &self.begun,
             &self.highest,
             &self.worst_lock_ns,
             &self.worst_pause_ns,
@@ -134,8 +139,8 @@ impl Board {
         use std::io::Write;
         if self.tallies[finding as usize].fetch_add(1, Ordering::Relaxed) < 5 {
             // The test harness does not see what a child prints.
-            let pid = std::process::id();
-            writeln!(std::io::stderr(), "{finding:?} (process {pid}): {what}").ok();
+            let line = format!("{finding:?} (process {}): {what}\n", std::process::id());
+            std::io::stderr().write_all(line.as_bytes()).ok();
         }
     }
 
@@ -161,10 +166,16 @@ impl Board {
     pub(crate) fn enter(&self, own: Who, began_ns: u64) -> Inside<'_> {
         self.count(Tally::Locks);
         let other = self.inside.swap(own.0, Ordering::AcqRel);
+        let mut abandoned = 0;
         if other != 0 {
             self.check_predecessor(Who(other), began_ns);
+            abandoned = self.begun.swap(0, Ordering::AcqRel);
         }
-        Inside { board: self, own }
+        Inside {
+            board: self,
+            own,
+            abandoned,
+        }
     }
 
     /// Somebody has not left: it must be dead, and not for long.
@@ -201,6 +212,20 @@ impl Board {
 pub(crate) struct Inside<'a> {
     board: &'a Board,
     own: Who,
+    /// The frame that was being written by a process that was killed inside; 0 for none.
+    pub(crate) abandoned: u64,
+}
+
+impl Inside<'_> {
+    /// A slot is claimed for frame `count`.
+    pub(crate) fn begins(&self, count: u64) {
+        self.board.begun.store(count, Ordering::Release);
+    }
+
+    /// The frame is about to be published, or was given up.
+    pub(crate) fn ends(&self) {
+        self.board.begun.store(0, Ordering::Release);
+    }
 }
 
 impl Drop for Inside<'_> {
