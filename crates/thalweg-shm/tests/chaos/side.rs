@@ -42,10 +42,10 @@ pub(crate) fn act(actor: &mut Actor) {
             Err(error) => actor.unexpected(&error),
         }
         // Also what a killed creator has left, or it would be there for ever.
-        if actor.random.once_in(2) {
-            if let Err(error) = actor.directory.unlink(&name) {
-                actor.unexpected(&error);
-            }
+        if actor.random.once_in(2)
+            && let Err(error) = actor.directory.unlink(&name)
+        {
+            actor.unexpected(&error);
         }
     }
 }
