@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Shared-memory arrays and real-time compute pipelines.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Stat(StatArguments),
     /// Watch streams live: rates, latencies, who holds what
     Watch(WatchArguments),
+    /// Write the newest frame of a stream, or the last few, to a file
+    Dump(DumpArguments),
+    /// Check what hurts latency on this machine, and tell how to mend it
+    Doctor(DoctorArguments),
     /// Remove streams by name
     Unlink(UnlinkArguments),
     /// Remove all streams, but for those of running pipelines, and what ended runs have left
@@ -129,6 +133,58 @@ pub(crate) struct StatArguments {
     pub(crate) json: bool,
 }
 
+/// Arguments of `dump`.
+#[derive(Debug, Args)]
+pub(crate) struct DumpArguments {
+    /// Name of the stream
+    pub(crate) name: String,
+    /// The file; `-` is standard output; without it NAME-COUNT.npy here
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The last COUNT frames, as far as the slots still hold them, along a leading axis
+    #[arg(long, value_name = "COUNT", value_parser = positive_count)]
+    pub(crate) history: Option<usize>,
+    /// Wait for a frame published from now on
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// Seconds to wait for it; without a limit if not given
+    #[arg(long, value_name = "SECONDS", requires = "new", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) timeout: Option<f64>,
+    /// Format; without it what the name of the file says, else npy
+    #[arg(long)]
+    pub(crate) format: Option<DumpFormat>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Formats frames can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DumpFormat {
+    /// NumPy's format, any dtype
+    Npy,
+    /// FITS image with the frame's count, id and times in its header; no complex numbers
+    Fits,
+}
+
+impl DumpFormat {
+    /// How names of such files end.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Npy => "npy",
+            Self::Fits => "fits",
+        }
+    }
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Print JSON, one object per finding and line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `unlink`.
 #[derive(Debug, Args)]
 pub(crate) struct UnlinkArguments {
@@ -155,6 +211,13 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".to_owned()),
+    }
+}
+
+fn positive_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("expected a count of at least 1".to_owned()),
     }
 }
 

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::List(arguments) => command::list::list(&arguments),
         Command::Stat(arguments) => command::stat::stat(&arguments),
         Command::Watch(arguments) => command::watch::watch(&arguments),
+        Command::Dump(arguments) => command::dump::dump(&arguments),
+        Command::Doctor(arguments) => command::doctor::doctor(&arguments),
         Command::Unlink(arguments) => command::unlink::unlink(&arguments),
         Command::Purge(arguments) => command::purge::purge(&arguments),
         Command::Worker => return command::worker::worker(),

@@ -74,6 +74,18 @@ pub(crate) fn duration(value_ns: Option<u64>) -> String {
     }
 }
 
+/// How long ago something was, as people say it: as [`duration`], and from two minutes on `3 min`,
+/// `2.5 h`, `12 d`.
+pub(crate) fn age(value_ns: Option<u64>) -> String {
+    let minutes = value_ns.unwrap_or(0) as f64 / 60e9;
+    match minutes {
+        ..2.0 => duration(value_ns),
+        ..120.0 => format!("{minutes:.0} min"),
+        ..2880.0 => format!("{:.1} h", minutes / 60.0),
+        _ => format!("{:.0} d", minutes / 1440.0),
+    }
+}
+
 /// A rate as people read it.
 pub(crate) fn rate(value_hz: f64) -> String {
     if value_hz >= 1000.0 {
@@ -114,6 +126,8 @@ mod tests {
     fn durations_and_rates_have_units() {
         let texts = [Some(999), Some(1500), Some(2_340_000), None].map(duration);
         assert_eq!(texts, ["999 ns", "1.5 us", "2.34 ms", "-"]);
+        let ages = [119, 180, 9000, 864_000].map(|age_s| age(Some(age_s * 1_000_000_000)));
+        assert_eq!(ages, ["119.00 s", "3 min", "2.5 h", "10 d"]);
         assert_eq!(rate(1234.0), "1.23 kHz");
         assert_eq!(rate(12.0), "12.0 Hz");
         let texts = [0.0, 999.0, 1000.0, 2.5e6, 1e9, 3e15].map(bytes);

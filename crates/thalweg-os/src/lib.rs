@@ -16,6 +16,6 @@ mod linux;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    account, affinity, arrivals, clock, descriptor, file, fork, futex, limits, mapping,
+    account, affinity, arrivals, clock, descriptor, file, filesystem, fork, futex, limits, mapping,
     per_process, process, random, set_once, signal, terminal,
 };

@@ -79,7 +79,9 @@ impl Facts {
 }
 
 fn process_json(process: &ObservedProcess) -> Value {
-    json!({"pid": process.pid, "alive": alive_json(process.liveness)})
+    // Without a pid it has left or ended, and nobody can tell which.
+    let alive = process.pid.map(|_| alive_json(process.liveness));
+    json!({"pid": process.pid, "alive": alive})
 }
 
 fn alive_json(liveness: Liveness) -> Value {
@@ -112,13 +114,13 @@ pub(crate) fn liveness_word(liveness: Liveness) -> &'static str {
     }
 }
 
-/// A process in a few words: `4711`, `4711 (exited)`; `exited` when its number is not known any
-/// more.
+/// A process in a few words: `4711`, `4711 (exited)`; `gone` when it has left the stream or ended,
+/// and its pid with it.
 pub(crate) fn process_word(process: &ObservedProcess) -> String {
     match (process.pid, process.liveness) {
         (Some(pid), Liveness::Alive) => pid.to_string(),
         (Some(pid), liveness) => format!("{pid} ({})", liveness_word(liveness)),
-        (None, liveness) => liveness_word(liveness).to_owned(),
+        (None, _) => "gone".to_owned(),
     }
 }
 
@@ -160,6 +162,6 @@ mod tests {
         let word = |pid, liveness| process_word(&ObservedProcess { pid, liveness });
         assert_eq!(word(Some(7), Liveness::Alive), "7");
         assert_eq!(word(Some(7), Liveness::Dead), "7 (exited)");
-        assert_eq!(word(None, Liveness::Dead), "exited");
+        assert_eq!(word(None, Liveness::Dead), "gone");
     }
 }

@@ -6,7 +6,7 @@ use thalweg::shm::stream::error::OpenError;
 use super::facts::{Facts, liveness_word};
 use super::{Failed, tell};
 use crate::cli::ListArguments;
-use crate::table::{Table, bytes, duration};
+use crate::table::{Table, age, bytes};
 
 pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failed> {
     let directory = StreamDirectory::default();
@@ -64,7 +64,7 @@ fn table(found: &[Facts]) -> String {
             geometry.slots.to_string(),
             bytes(geometry.file_bytes as f64),
             facts.seen.newest.count.to_string(),
-            duration(facts.seen.age_ns()),
+            age(facts.seen.age_ns()),
             format!(
                 "{} {}",
                 header.creator.pid,

@@ -1,6 +1,8 @@
 //! One file per verb.
 
 pub(crate) mod describe;
+pub(crate) mod doctor;
+pub(crate) mod dump;
 mod facts;
 pub(crate) mod kinds;
 pub(crate) mod list;

@@ -9,7 +9,7 @@ use thalweg_os::process::Liveness;
 use super::facts::{Facts, hexadecimal, liveness_word, process_word, utc};
 use super::{Failed, tell};
 use crate::cli::StatArguments;
-use crate::table::{bytes, duration};
+use crate::table::{age, bytes, duration};
 
 pub(crate) fn stat(arguments: &StatArguments) -> Result<(), Failed> {
     let directory = StreamDirectory::default();
@@ -110,7 +110,7 @@ fn written(seen: &Observation) -> String {
         Some(age_ns) => format!(
             "{} UTC, {} ago",
             utc(seen.newest.wall_ns),
-            duration(Some(age_ns))
+            age(Some(age_ns))
         ),
     }
 }
@@ -118,7 +118,10 @@ fn written(seen: &Observation) -> String {
 fn writer(seen: &Observation) -> String {
     seen.last_writer.as_ref().map_or_else(
         || "nobody yet".to_owned(),
-        |process| format!("process {} wrote or locked last", process_word(process)),
+        |process| match process.pid {
+            Some(_) => format!("process {} wrote or locked last", process_word(process)),
+            None => "the process that wrote or locked last has left or ended".to_owned(),
+        },
     )
 }
 

@@ -69,6 +69,12 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline_ns: u64) -> Option<Wake> {
     }
 }
 
+/// True when this kernel can watch several words at once.
+pub fn can_wait_any() -> bool {
+    // The word differs from what is expected, so this comes back at once.
+    wait_any(&[(&AtomicU32::new(1), 0)], u64::MAX / 2).is_some()
+}
+
 /// Wakes up to `count` sleepers on `word`; returns how many woke.
 pub fn wake(word: &AtomicU32, count: u32) -> usize {
     // The kernel takes a signed count. It fails only for an address that is not mapped.

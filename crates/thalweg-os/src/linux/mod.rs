@@ -6,6 +6,7 @@ pub mod arrivals;
 pub mod clock;
 pub mod descriptor;
 pub mod file;
+pub mod filesystem;
 pub mod fork;
 pub mod futex;
 pub mod limits;

@@ -8,8 +8,8 @@ use thalweg::StreamDirectory;
 use thalweg::shm::stream::error::{OpenError, StaleReason};
 
 use super::pace::Pace;
-use crate::command::facts::{Facts, process_word, seconds};
-use crate::table::{Table, bytes, duration, rate};
+use crate::command::facts::{Facts, liveness_word, process_word, seconds};
+use crate::table::{Table, age, bytes, duration, rate};
 
 /// Attached processes that a row names.
 const NAMED_PROCESSES: usize = 3;
@@ -190,7 +190,7 @@ impl Stream {
         }
         cells.extend([
             self.new_frames.map_or_else(dash, |count| count.to_string()),
-            duration(seen.age_ns()),
+            age(seen.age_ns()),
             duration(seen.latency_ns()),
             rate_hz.map_or_else(dash, |rate_hz| {
                 format!("{}/s", bytes(rate_hz * geometry.payload_bytes as f64))
@@ -202,7 +202,7 @@ impl Stream {
                 .map_or_else(|| "free".to_owned(), process_word),
             format!("{}/{}", seen.pins.len(), seen.pin_limit),
             self.attached(),
-            super::super::facts::liveness_word(seen.creator).to_owned(),
+            liveness_word(seen.creator).to_owned(),
             self.state(),
         ]);
         cells
