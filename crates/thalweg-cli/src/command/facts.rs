@@ -124,6 +124,34 @@ pub(crate) fn process_word(process: &ObservedProcess) -> String {
     }
 }
 
+/// How alike a name has to be to be meant: one letter of five, or two swapped, may differ.
+const ALIKE: f64 = 0.75;
+
+/// A hint for somebody who asked for a stream that is not there: the name that was probably meant.
+pub(crate) fn did_you_mean(directory: &StreamDirectory, name: &str) -> String {
+    let names = directory.list().unwrap_or_default();
+    let alikeness = |other: &String| strsim::normalized_damerau_levenshtein(name, other);
+    let closest = names
+        .iter()
+        .max_by(|one, other| alikeness(one).total_cmp(&alikeness(other)));
+    match closest {
+        Some(closest) if alikeness(closest) >= ALIKE => format!("; did you mean {closest:?}?"),
+        Some(_) => "; `thalweg list` shows what there is".to_owned(),
+        None => format!(
+            "; there is no stream at all in {}",
+            directory.path().display()
+        ),
+    }
+}
+
+/// The error of opening a stream, with a hint where the name was wrong.
+pub(crate) fn explain(error: &OpenError, directory: &StreamDirectory) -> String {
+    match error {
+        OpenError::Missing { name } => format!("{error}{}", did_you_mean(directory, name)),
+        _ => error.to_string(),
+    }
+}
+
 /// Nanoseconds as seconds.
 pub(crate) fn seconds(time_ns: u64) -> f64 {
     time_ns as f64 * 1e-9

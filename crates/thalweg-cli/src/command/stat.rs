@@ -6,7 +6,7 @@ use thalweg::shm::stream::observe::{Observation, ObservedProcess, ObservedSlot};
 use thalweg_os::file::FileFacts;
 use thalweg_os::process::Liveness;
 
-use super::facts::{Facts, hexadecimal, liveness_word, process_word, utc};
+use super::facts::{Facts, explain, hexadecimal, liveness_word, process_word, utc};
 use super::{Failed, tell};
 use crate::cli::StatArguments;
 use crate::table::{age, bytes, duration};
@@ -22,7 +22,7 @@ pub(crate) fn stat(arguments: &StatArguments) -> Result<(), Failed> {
                 tell(format_args!("{separator}{}", describe(&facts)))?;
             }
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("error: {}", explain(&error, &directory));
                 has_failed = true;
             }
         }

@@ -3,6 +3,7 @@
 use thalweg::StreamDirectory;
 
 use super::Failed;
+use super::facts::did_you_mean;
 use crate::cli::UnlinkArguments;
 
 pub(crate) fn unlink(arguments: &UnlinkArguments) -> Result<(), Failed> {
@@ -11,7 +12,7 @@ pub(crate) fn unlink(arguments: &UnlinkArguments) -> Result<(), Failed> {
     for name in &arguments.names {
         match directory.unlink(name) {
             Ok(true) => println!("unlinked {name}"),
-            Ok(false) => eprintln!("no stream {name}"),
+            Ok(false) => eprintln!("no stream {name}{}", did_you_mean(&directory, name)),
             Err(error) => {
                 eprintln!("error: {error}");
                 has_failed = true;

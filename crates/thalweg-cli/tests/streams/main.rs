@@ -4,4 +4,5 @@
 mod doctor;
 mod dump;
 mod support;
+mod terminal;
 mod watch;

@@ -150,7 +150,12 @@ fn a_missing_stream_fails_a_single_look() {
     let output = scratch.thalweg(&["watch", "--once", "there", "nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("absent"));
-    assert!(text(&output.stderr).contains("\"nowhere\" does not exist"));
+    assert!(text(&output.stderr).contains("\"nowhere\" does not exist; `thalweg list`"));
+    for verb in ["stat", "dump", "unlink"] {
+        let output = scratch.thalweg(&[verb, "thre"]);
+        let error = text(&output.stderr);
+        assert!(error.contains("did you mean \"there\"?"), "{verb}: {error}");
+    }
     let output = scratch.thalweg(&["watch", "--interval", "0"]);
     assert_eq!(output.status.code(), Some(2));
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use thalweg::shm::stream::directory::describe_layout;
 use thalweg::shm::stream::error::WaitError;
-use thalweg::{Patience, Stream, WaitPolicy};
+use thalweg::{Patience, Stream, StreamDirectory, WaitPolicy};
 use thalweg_os::clock::{deadline_after, monotonic_ns, wall_ns};
 use thalweg_os::signal::StopSignals;
 
 use super::Failed;
-use super::facts::{hexadecimal, utc};
+use super::facts::{explain, hexadecimal, utc};
 use crate::cli::{DumpArguments, DumpFormat};
 use crate::table::duration;
 use taken::Taken;
@@ -28,7 +28,8 @@ const COPY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn dump(arguments: &DumpArguments) -> Result<(), Failed> {
     let signals = StopSignals::block().map_err(Failed::because)?;
     let format = format_of(arguments);
-    let stream = Stream::open(&arguments.name).map_err(Failed::because)?;
+    let stream = Stream::open(&arguments.name)
+        .map_err(|error| Failed::because(explain(&error, &StreamDirectory::default())))?;
     // Before waiting for what could not be written.
     if format == DumpFormat::Fits {
         fits::encoding(stream.dtype()).map_err(Failed::because)?;

@@ -8,7 +8,7 @@ use thalweg::StreamDirectory;
 use thalweg::shm::stream::error::{OpenError, StaleReason};
 
 use super::pace::Pace;
-use crate::command::facts::{Facts, liveness_word, process_word, seconds};
+use crate::command::facts::{Facts, did_you_mean, liveness_word, process_word, seconds};
 use crate::table::{Table, age, bytes, duration, rate};
 
 /// Attached processes that a row names.
@@ -116,10 +116,13 @@ fn is_gone(stale: Option<StaleReason>) -> bool {
 
 impl Look<'_> {
     /// Names that lead to no stream.
-    pub(super) fn missing(&self) -> Vec<String> {
+    pub(super) fn missing(&self, directory: &StreamDirectory) -> Vec<String> {
         let missing = self.rows.iter().filter_map(|(name, row)| match row {
             Row::Stream(_) => None,
-            Row::Absent => Some(format!("shared memory stream {name:?} does not exist")),
+            Row::Absent => Some(format!(
+                "shared memory stream {name:?} does not exist{}",
+                did_you_mean(directory, name)
+            )),
             Row::Unreadable(message) => Some(message.clone()),
         });
         missing.collect()

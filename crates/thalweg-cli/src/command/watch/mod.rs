@@ -47,7 +47,7 @@ pub(crate) fn watch(arguments: &WatchArguments) -> Result<(), Failed> {
         output.show(&look, &directory, arguments.interval)?;
         done += 1;
         if looks.is_some_and(|looks| done >= looks) {
-            let missing = look.missing();
+            let missing = look.missing(&directory);
             drop(output);
             return if missing.is_empty() {
                 Ok(())
