@@ -23,7 +23,8 @@ pub(crate) enum Verb {
     ///
     /// Everything runs optimised, in alternating rounds; the table shows medians of the rounds'
     /// ratios and asserts nothing. Peers are installed into a folder of the build directory; what
-    /// cannot be had is skipped. The record goes to `bench/results/`.
+    /// cannot be had is skipped. The record goes to `bench/results/`; `plots` makes the tables and
+    /// figures of `docs/performance.md` from what lies there.
     Bench(BenchOptions),
 
     /// Kill processes around shared streams at random moments, and count what breaks.
@@ -138,11 +139,12 @@ impl FuzzTarget {
 /// Options of `cargo xtask bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchOptions {
-    /// What to measure.
+    /// What to measure, or `plots`.
     #[arg(value_enum)]
     pub(crate) suite: Suite,
 
-    /// Few and short rounds, to try things out; the record goes to the build directory.
+    /// Few and short rounds, to try things out; the record goes to the build directory, and
+    /// `plots` reads it there and leaves the page alone.
     #[arg(long)]
     pub(crate) quick: bool,
 }
@@ -150,10 +152,12 @@ pub(crate) struct BenchOptions {
 /// Figures that are measured together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
-    /// Hand-offs between two processes, from Rust and from Python; about a minute and a half.
+    /// Hand-offs between two processes, from Rust and from Python; about four minutes.
     Streams,
     /// Whole pipelines, their start, and matrix-vector products; about six minutes.
     Pipeline,
+    /// Nothing: draws the figures and fills the tables of `docs/performance.md`.
+    Plots,
 }
 
 impl Suite {
@@ -162,6 +166,7 @@ impl Suite {
         match self {
             Self::Streams => "streams",
             Self::Pipeline => "pipeline",
+            Self::Plots => "plots",
         }
     }
 }

@@ -186,7 +186,7 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
 
 /// The path as seen from the root of the repository, where it lies in it: records of one machine
 /// should read like those of another.
-fn relative(path: PathBuf) -> PathBuf {
+pub(super) fn relative(path: PathBuf) -> PathBuf {
     std::env::current_dir()
         .ok()
         .and_then(|root| path.strip_prefix(root).ok().map(Path::to_owned))
@@ -268,17 +268,24 @@ fn build(mut command: Command) -> Result<BTreeMap<String, PathBuf>, String> {
 
 /// Makes the environment once, and installs this working tree into it; its interpreter.
 fn install_python(folder: &Path) -> Result<PathBuf, String> {
+    let python = python_environment(folder)?;
+    run(pip(&python).args(["install", "--quiet", "."]))?;
+    Ok(python)
+}
+
+/// A virtual environment, made when it is first asked for; its interpreter.
+pub(super) fn python_environment(folder: &Path) -> Result<PathBuf, String> {
     let python = folder.join("bin").join("python");
     if !succeeds(pip(&python).arg("--version")) {
         run(command("python3")
             .args(["-m", "venv", "--clear"])
             .arg(folder))?;
     }
-    run(pip(&python).args(["install", "--quiet", "."]))?;
     Ok(python)
 }
 
-fn pip(python: &Path) -> Command {
+/// `pip` of an environment.
+pub(super) fn pip(python: &Path) -> Command {
     let mut command = command(python);
     command.args(["-m", "pip", "--disable-pip-version-check"]);
     command

@@ -6,9 +6,12 @@
 //! `bench/`. Nothing is asserted: a figure is information, not a verdict.
 
 mod environment;
+mod goal;
 mod group;
 mod machine;
+mod page;
 mod party;
+mod plots;
 mod record;
 mod rounds;
 mod statistics;
@@ -42,6 +45,7 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
     let groups: Vec<Group> = match options.suite {
         Suite::Streams => suites::streams(effort),
         Suite::Pipeline => suites::pipeline(effort),
+        Suite::Plots => return plots::make(options.quick),
     };
     let environment = Environment::prepare(options.suite)?;
     for note in &environment.notes {

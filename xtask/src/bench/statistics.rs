@@ -9,6 +9,18 @@ pub(super) struct Estimate {
     pub(super) high: f64,
 }
 
+/// Three significant digits, more in front of the point.
+pub(super) fn significant(value: f64) -> String {
+    let magnitude = value.abs();
+    let decimals = match magnitude {
+        _ if magnitude >= 100.0 || magnitude == 0.0 => 0,
+        _ if magnitude >= 10.0 => 1,
+        _ if magnitude >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
 /// The median of `samples` and its interval from the order of the samples alone: whatever they are
 /// distributed like, the number of them below the true median is that of heads in as many tosses.
 pub(super) fn estimate(samples: &[f64]) -> Option<Estimate> {
@@ -44,6 +56,15 @@ fn samples_to_cut(count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_keep_what_matters() {
+        assert_eq!(significant(0.0), "0");
+        assert_eq!(significant(0.0312), "0.031");
+        assert_eq!(significant(1.0449), "1.04");
+        assert_eq!(significant(52.34), "52.3");
+        assert_eq!(significant(24402.1), "24402");
+    }
 
     #[test]
     fn medians_of_even_and_odd_numbers_of_samples() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::machine::Machine;
 use super::rounds::{Finding, Measured};
-use super::statistics::Estimate;
+use super::statistics::{Estimate, significant};
 
 const HEADINGS: [&str; 7] = [
     "",
@@ -77,18 +77,6 @@ fn interval(ratio: Estimate) -> String {
     )
 }
 
-/// Three significant digits, more in front of the point.
-fn significant(value: f64) -> String {
-    let magnitude = value.abs();
-    let decimals = match magnitude {
-        _ if magnitude >= 100.0 || magnitude == 0.0 => 0,
-        _ if magnitude >= 10.0 => 1,
-        _ if magnitude >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
 fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let widths = lines.iter().filter_map(|line| line.get(column));
@@ -111,15 +99,6 @@ fn aligned(lines: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_keep_what_matters() {
-        assert_eq!(significant(0.0), "0");
-        assert_eq!(significant(0.0312), "0.031");
-        assert_eq!(significant(1.0449), "1.04");
-        assert_eq!(significant(52.34), "52.3");
-        assert_eq!(significant(24402.1), "24402");
-    }
 
     #[test]
     fn columns_line_up() {

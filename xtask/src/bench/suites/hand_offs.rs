@@ -75,7 +75,7 @@ fn writing(effort: Effort) -> Group {
                 unit: "",
                 ours: value("syscalls_locked", "per_publication"),
                 other: None,
-                goal: "0",
+                goal: "<= 0",
             },
             Row {
                 what: "system calls per publication, plain write",
@@ -83,7 +83,7 @@ fn writing(effort: Effort) -> Group {
                 unit: "",
                 ours: value("syscalls", "per_publication"),
                 other: None,
-                goal: "0",
+                goal: "<= 0",
             },
             unreceived(beside(
                 "write 4 MiB",

@@ -264,7 +264,7 @@ fn watched(effort: Effort) -> Group {
                 "%",
                 "seen_percent",
                 ("in_place", "their_in_place", "pyshmem"),
-                "100 %",
+                ">= 100 %",
             ),
         ],
     }
