@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead};
 
+use thalweg_os::process;
+
 use crate::readers::Reader;
 use crate::{Outcome, footprint, node, println};
 
@@ -33,6 +35,8 @@ pub(crate) fn measure(
 
 /// A subscriber that takes a frame whenever it is told to.
 pub(crate) fn read(how: &str, prefix: &str) -> Outcome<()> {
+    process::die_with_parent(std::os::unix::process::parent_id())
+        .map_err(|_orphaned| "the publisher has ended")?;
     let node = node::node(prefix)?;
     let subscriber = node::subscriber(&node, SERVICE)?;
     println("ready")?;

@@ -4,10 +4,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// A process that says `ready` when it has attached, and ends when its input does.
+/// How long one may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A process that says `ready` when it has attached, and ends when its input or what it reads does.
 #[derive(Debug)]
 pub(crate) struct Reader {
     child: Child,
@@ -58,6 +63,12 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         drop(self.requests.take());
-        self.child.wait().ok();
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if began.elapsed() > PATIENCE {
+                self.child.kill().ok();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
