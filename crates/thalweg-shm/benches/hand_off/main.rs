@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! raw|stream spin|park observe|copy BYTES ROUND_TRIPS [locked]
+//! rows spin|park copy BYTES ROUND_TRIPS
 //! memcpy|write BYTES ROUNDS
 //! clock|publish|publish_locked ROUNDS
 //! watched READERS asleep|looking ROUNDS
@@ -30,6 +31,7 @@ mod ping_pong;
 mod publish;
 mod raw;
 mod readers;
+mod rows;
 mod samples;
 mod stream;
 mod syscalls;
@@ -93,7 +95,7 @@ fn answer(leader: &mut Leader, line: &str) -> Outcome<String> {
             let [own, partner] = leader.cpus();
             Ok(format!("leader={own} partner={partner}"))
         }
-        ["raw" | "stream", ..] => leader.ping_pong(line),
+        ["raw" | "stream" | "rows", ..] => leader.ping_pong(line),
         ["memcpy", bytes, rounds] => publish::copy_raw(bytes.parse()?, rounds.parse()?),
         ["write", bytes, rounds] => publish::write(bytes.parse()?, rounds.parse()?),
         ["clock", rounds] => publish::read_clock(rounds.parse()?),

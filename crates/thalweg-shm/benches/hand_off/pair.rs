@@ -11,6 +11,7 @@ use thalweg_shm::WaitPolicy;
 use crate::arena::{Arena, BUFFER_BYTES};
 use crate::ping_pong::{self, Extent, Side};
 use crate::raw::{Copying, Sleeping, Spinning};
+use crate::rows::{RowConnection, RowEnd};
 use crate::samples::Samples;
 use crate::stream::{Connection, End};
 use crate::{Outcome, println};
@@ -40,10 +41,21 @@ impl Role {
     }
 }
 
+/// What carries the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// Memory without a protocol.
+    Raw,
+    /// A stream, frame by frame.
+    Stream,
+    /// A progressive stream, row by row.
+    Rows,
+}
+
 /// What carries the frames, and what is done with them.
 #[derive(Clone, Copy, Debug)]
 struct Request {
-    is_raw: bool,
+    carrier: Carrier,
     is_spinning: bool,
     is_copied: bool,
     bytes: usize,
@@ -73,7 +85,11 @@ impl Request {
         // Reading the clock for every round trip would be a fifth of a short one.
         let batch = if is_spinning && bytes <= 4096 { 32 } else { 1 };
         Ok(Self {
-            is_raw: carrier == "raw",
+            carrier: match carrier {
+                "raw" => Carrier::Raw,
+                "stream" => Carrier::Stream,
+                _ => Carrier::Rows,
+            },
             is_spinning,
             is_copied: use_of_frames == "copy",
             bytes,
@@ -93,6 +109,7 @@ struct Participant {
     arena: Arena,
     stream_prefix: String,
     connections: BTreeMap<usize, Connection>,
+    row_connections: BTreeMap<usize, RowConnection>,
 }
 
 /// What a participant does with its side.
@@ -129,13 +146,23 @@ impl Participant {
         let own = self.arena.channel(self.role);
         own.flag.0.store(0, std::sync::atomic::Ordering::Relaxed);
         own.futex.0.store(0, std::sync::atomic::Ordering::Relaxed);
-        if !request.is_raw && !self.connections.contains_key(&request.bytes) {
-            let make = match self.role {
-                Role::Leader => Connection::create,
-                Role::Partner => Connection::open,
-            };
-            let connection = make(&self.stream_prefix, request.bytes)?;
-            self.connections.insert(request.bytes, connection);
+        let (prefix, bytes) = (&self.stream_prefix, request.bytes);
+        match request.carrier {
+            Carrier::Stream if !self.connections.contains_key(&bytes) => {
+                let make = match self.role {
+                    Role::Leader => Connection::create,
+                    Role::Partner => Connection::open,
+                };
+                self.connections.insert(bytes, make(prefix, bytes)?);
+            }
+            Carrier::Rows if !self.row_connections.contains_key(&bytes) => {
+                let make = match self.role {
+                    Role::Leader => RowConnection::create,
+                    Role::Partner => RowConnection::open,
+                };
+                self.row_connections.insert(bytes, make(prefix, bytes)?);
+            }
+            Carrier::Raw | Carrier::Stream | Carrier::Rows => {}
         }
         Ok(())
     }
@@ -143,7 +170,7 @@ impl Participant {
     fn take_part<P: Part>(&self, request: Request, part: P) -> Outcome<P::Result> {
         let extent = request.extent;
         let (arena, role) = (&self.arena, self.role);
-        if request.is_raw {
+        if request.carrier == Carrier::Raw {
             let flags = Spinning { arena, role };
             return match (request.is_spinning, request.is_copied) {
                 (true, false) => part.take(&mut { flags }, extent),
@@ -152,11 +179,16 @@ impl Participant {
                 (false, true) => Err("raw frames are copied only by those who spin".into()),
             };
         }
-        let connection = self.connections.get(&request.bytes).ok_or("not prepared")?;
         let policy = match request.is_spinning {
             true => WaitPolicy::Spin,
             false => WaitPolicy::Park,
         };
+        if request.carrier == Carrier::Rows {
+            let connections = &self.row_connections;
+            let connection = connections.get(&request.bytes).ok_or("not prepared")?;
+            return part.take(&mut RowEnd::new(connection, policy), extent);
+        }
+        let connection = self.connections.get(&request.bytes).ok_or("not prepared")?;
         let mut end = End::new(connection, policy, request.is_copied, request.is_locked)?;
         part.take(&mut end, extent)
     }
@@ -196,6 +228,7 @@ impl Leader {
                 arena,
                 stream_prefix,
                 connections: BTreeMap::new(),
+                row_connections: BTreeMap::new(),
             },
             cpus: [first, second],
             partner,
@@ -259,6 +292,7 @@ pub(crate) fn follow(cpu: &str, arena: &str, stream_prefix: &str) -> Outcome<()>
         arena: Arena::adopt(Path::new(arena))?,
         stream_prefix: stream_prefix.to_owned(),
         connections: BTreeMap::new(),
+        row_connections: BTreeMap::new(),
     };
     println("ready")?;
     for line in io::stdin().lock().lines() {

@@ -12,6 +12,7 @@ pub(super) fn groups(effort: Effort) -> Vec<Group> {
         spinning(effort),
         sleeping(effort),
         large_frames(effort),
+        progressive_frames(effort),
     ]
 }
 
@@ -269,6 +270,34 @@ fn large_frames(effort: Effort) -> Group {
                 "",
             ),
             row("4 MiB, four copies", "ours_4m", "raw_4m", "<= 1.15"),
+        ],
+    }
+}
+
+fn progressive_frames(effort: Effort) -> Group {
+    let hand_off = |key, carrier: &str, bytes: usize, count| {
+        let count = effort.count(count);
+        let request = format!("{carrier} spin copy {bytes} {count}");
+        series(key, Program::HandOff, request)
+    };
+    let row = |what, ours, other| {
+        let names = (ours, other, "the whole frame");
+        beside(what, "ns", "one_way_ns", names, "<= 0.65")
+    };
+    Group {
+        name: "frames handed over row by row, spinning, one way",
+        rounds: effort.rounds(9),
+        setup: Vec::new(),
+        series: vec![
+            hand_off("rows_256k", "rows", 256 << 10, 200),
+            hand_off("whole_256k", "stream", 256 << 10, 200),
+            hand_off("rows_1m", "rows", 1 << 20, 60),
+            hand_off("whole_1m", "stream", 1 << 20, 60),
+        ],
+        teardown: Vec::new(),
+        rows: vec![
+            row("256 KiB in rows of 32 KiB", "rows_256k", "whole_256k"),
+            row("1 MiB in rows of 32 KiB", "rows_1m", "whole_1m"),
         ],
     }
 }
