@@ -404,7 +404,18 @@ def test_gpu_blocks(block):
     pytest.skip("needs a CUDA device, and GPU streams, which thalweg does not have yet")
 
 
-@pytest.mark.gpu
+@pytest.mark.cpu
 def test_checking_gpu_dtype_support():
-    pytest.importorskip("torch", reason="the dtypes are those of the installed torch")
     assert np.dtype("float32") in pyshmem.GPU_SUPPORTED_DTYPES
+    assert np.dtype("uint32") not in pyshmem.GPU_SUPPORTED_DTYPES
+
+
+@pytest.mark.cpu
+def test_supported_gpu_dtypes():
+    names = "float16 float32 float64 int8 int16 int32 int64 uint8"
+    assert pyshmem.GPU_SUPPORTED_DTYPES == {np.dtype(name) for name in names.split()}
+    # uint16, uint32, and uint64: create() raises at construction time.
+    for name in ("uint16", "uint32", "uint64"):
+        with pytest.raises(ValueError, match=name):
+            pyshmem.create("activations", shape=(4,), dtype=name, gpu_device="cuda:0")
+    assert pyshmem.list_streams() == []
