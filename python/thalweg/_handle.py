@@ -716,9 +716,10 @@ class SharedMemory:
 
     def _peek(self, out: NDArray[Any] | None) -> tuple[NDArray[Any], ReadFacts]:
         """The newest slot in place, for the thread that holds the lock."""
-        memory, facts = self._native.peek()
+        self._native.check_peek()
         if out is not None:
             raise ValueError(f"stream {self.name!r}: out is for safe CPU reads, not for safe=False")
+        memory, facts = self._native.peek()
         return np.asarray(memory), facts
 
     # The lock.
