@@ -23,9 +23,11 @@ from thalweg._directory import (
 from thalweg._gpu import GPU_SUPPORTED_DTYPES, gpu_available
 from thalweg._handle import SharedMemory
 from thalweg._locks import locked_many
+from thalweg._lossless import LosslessReader
 from thalweg._native import Frame, InconsistentStreamError, Loan, StaleStreamError
 from thalweg._pipelines import PipelineConfig, PipelineManager, PipelineState
 from thalweg._publication import Publication
+from thalweg._rows import PartialFrame
 from thalweg._waiting import wait_any, wait_any_async
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "Frame",
     "InconsistentStreamError",
     "Loan",
+    "LosslessReader",
+    "PartialFrame",
     "PipelineConfig",
     "PipelineManager",
     "PipelineState",

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol, TypeVar
 
-from thalweg._native import Pending
+Result = TypeVar("Result", covariant=True)
 
 
-async def awaited(pending: Pending, timeout: float | None, timed_out: str) -> int:
+class Pending(Protocol[Result]):
+    """A wait under way."""
+
+    def poll(self, woken: Callable[[], object]) -> Result | None:
+        """What it came to; None if nothing yet, and then `woken` is called when to ask again."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+async def awaited(pending: Pending[Result], timeout: float | None, timed_out: str) -> Result:
     """What `pending` comes to. Cancelling the task ends the wait.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +21,7 @@ from thalweg._arguments import (
     checked_name,
     checked_shape,
 )
+from thalweg._awaiting import awaited
 from thalweg._gpu import refuse_gpu_stream
 from thalweg._handle import SharedMemory
 
@@ -43,6 +44,8 @@ def create(
     mode: int = 0o600,
     group: str | int | None = None,
     on_abort: OnAbort = "keep",
+    progressive: bool = False,
+    replace: bool = False,
 ) -> SharedMemory:
     """Create the stream `name`. It outlives this process until somebody unlinks it.
 
@@ -64,6 +67,11 @@ def create(
         on_abort: what readers find after a write was given up, by an exception or by its process's
             death: with `"keep"` the last complete frame, with `"invalidate"` InconsistentStreamError
             until the next complete one.
+        progressive: let readers have rows of a frame while the others are still written; see
+            `SharedMemory.write_rows` and `read_rows`.
+        replace: put the new stream in the place of what has the name, if anything does. Whoever opens
+            the name finds the old or the new one; handles of the old one stay usable, and their waits end
+            with StaleStreamError.
 
     Returns:
         A handle for writing and reading. Until the first write it reads zeros.
@@ -94,6 +102,8 @@ def create(
             "notify": bool(notify),
             # Who names the number of slots wants their history.
             "reuse_slots": None if slots is None else False,
+            "progressive": bool(progressive),
+            "replace": bool(replace),
         },
     )
     return SharedMemory(native, auto_unlink=auto_unlink)
@@ -132,12 +142,11 @@ async def open_async(
     Raises:
         As `open`.
     """
-    try:
+    if wait is None:
         return open(name, readonly=readonly)
-    except FileNotFoundError:
-        if wait is None:
-            raise
-    return await asyncio.to_thread(open, name, readonly=readonly, wait=wait)
+    pending = _native.PendingOpen(checked_name(name), readonly)
+    timed_out = f"stream {name!r} was not created within {wait} s"
+    return SharedMemory(await awaited(pending, None if math.isinf(wait) else wait, timed_out))
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import _native
 from thalweg._arguments import checked_after, checked_frame_id
 from thalweg._awaiting import awaited
-from thalweg._native import Frame, ReadFacts, StaleStreamError
+from thalweg._lossless import LosslessReader
+from thalweg._native import Frame, Loan, ReadFacts, StaleStreamError
 from thalweg._publication import Publication, publication
+from thalweg._rows import PartialFrame
 
 WaitPolicy: TypeAlias = Literal["adaptive", "park", "spin"]
 Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
@@ -237,12 +239,19 @@ class SharedMemory:
             config["slots"] = self.slots
         if self._native.is_strict:
             config["on_abort"] = "invalidate"
+        if self._native.is_progressive:
+            config["progressive"] = True
         return config
 
     # Writing.
 
     def write(
-        self, value: ArrayLike, *, frame_id: int | None = None, casting: Casting = "unsafe"
+        self,
+        value: ArrayLike,
+        *,
+        frame_id: int | None = None,
+        casting: Casting = "unsafe",
+        timeout: float | None = None,
     ) -> None:
         """Publish `value` as the newest frame.
 
@@ -252,20 +261,28 @@ class SharedMemory:
                 the frame before.
             casting: which conversions to the stream's dtype are allowed, in NumPy's words. The
                 default converts as `numpy.asarray` does, without regard to loss.
+            timeout: seconds to wait for other writers and for lossless readers; None waits for ever.
 
         Raises:
             ValueError: the shape differs. Nothing was written.
+            TimeoutError: another writer held the shared memory lock, or a lossless reader did not
+                read, for `timeout` seconds; the message names its process. Nothing was written.
             TypeError: `casting` does not allow the conversion. Nothing was written.
             PermissionError: the handle is read-only.
             RuntimeError: the handle is closed, or this thread has a frame of the stream on loan.
         """
         if frame_id is not None:
             frame_id = checked_frame_id(frame_id)
-        if not self._native.write(value, frame_id):
-            self._native.write(self._converted(value, casting), frame_id)
+        if not self._native.write(value, frame_id, timeout):
+            self._native.write(self._converted(value, casting), frame_id, timeout)
 
     def write_locked(
-        self, value: ArrayLike, *, frame_id: int | None = None, casting: Casting = "unsafe"
+        self,
+        value: ArrayLike,
+        *,
+        frame_id: int | None = None,
+        casting: Casting = "unsafe",
+        timeout: float | None = None,
     ) -> None:
         """As `write`, by the thread that holds the lock.
 
@@ -274,8 +291,9 @@ class SharedMemory:
             As `write`.
         """
         frame_id = checked_frame_id(frame_id)
-        if not self._native.write(value, frame_id, "write_locked"):
-            self._native.write(self._converted(value, casting), frame_id, "write_locked")
+        if not self._native.write(value, frame_id, timeout, "write_locked"):
+            converted = self._converted(value, casting)
+            self._native.write(converted, frame_id, timeout, "write_locked")
 
     def clear(self) -> None:
         """Publish a frame of zeros, with the id of the frame before.
@@ -307,7 +325,7 @@ class SharedMemory:
             PermissionError: the handle is read-only.
             RuntimeError: the handle is closed, or this thread has a frame on loan already.
         """
-        return self._native.write_scope(False, timeout, checked_frame_id(frame_id))
+        return self._native.write_scope("undefined", timeout, checked_frame_id(frame_id))
 
     def write_view(
         self, *, timeout: float | None = None, frame_id: int | None = None
@@ -316,7 +334,7 @@ class SharedMemory:
 
         Before the first frame it begins as zeros.
         """
-        return self._native.write_scope(True, timeout, checked_frame_id(frame_id))
+        return self._native.write_scope("last frame", timeout, checked_frame_id(frame_id))
 
     def write_view_locked(
         self, *, frame_id: int | None = None
@@ -327,8 +345,23 @@ class SharedMemory:
             RuntimeError: it does not.
         """
         return self._native.write_scope(
-            True, None, checked_frame_id(frame_id), "write_view_locked"
+            "last frame", None, checked_frame_id(frame_id), "write_view_locked"
         )
+
+    def write_rows(self, *, timeout: float | None = None, frame_id: int | None = None) -> Loan:
+        """Write the next frame of a progressive stream row by row.
+
+        `with stream.write_rows() as frame:` lends `frame.array`, as `loan` does. After each part of it,
+        `frame.announce(rows)` tells readers how many rows, from the first, are as they will be
+        published; see `read_rows`. The whole frame is published when the block ends.
+
+        Raises (on entering the block):
+            As `loan`.
+        Raises (by `announce`):
+            RuntimeError: the stream was not created with `progressive=True`, or the number of rows is
+                smaller than before or larger than the stream has.
+        """
+        return self._native.write_scope("rows", timeout, checked_frame_id(frame_id))
 
     def pinned_buffer(self) -> NoReturn:
         """A page-locked buffer for uploads to a GPU: not for streams on the CPU.
@@ -594,6 +627,59 @@ class SharedMemory:
         held = self._native.history_into(payloads, frames, timeout)
         assert held is not None, "an array of the stream's own frames fits"
         return [publication(*frame) for frame in zip(payloads, held, strict=False)]
+
+    def subscribe(self, budget: int = 2) -> LosslessReader:
+        """Read every frame from now on, in order: the writer waits for this reader.
+
+        Args:
+            budget: frames the writer may be ahead, 1 to `slots`. Up to 2 cost nothing; each further
+                one takes one of the frames that can be borrowed.
+
+        Raises:
+            ValueError: the stream can never grant `budget`.
+            PermissionError: the mode of the stream allows this user only to read.
+            RuntimeError: too many frames are borrowed (the message names the processes), or the handle
+                is closed.
+        """
+        return LosslessReader(self._native.subscribe(budget), self.name, self._shape, self._dtype)
+
+    def read_rows(
+        self,
+        stop: int,
+        *,
+        start: int = 0,
+        after: int = 0,
+        more_of: PartialFrame | None = None,
+        timeout: float | None = None,
+        wait: WaitPolicy = "adaptive",
+    ) -> PartialFrame:
+        """Copy rows of a frame of a progressive stream, as soon as they are announced.
+
+        Args:
+            stop: one past the last row, at most `shape[0]`.
+            start: first row.
+            after: only of frames with a count above this.
+            more_of: rows read before: waits for further rows of the same writing of the same frame.
+            timeout: seconds to wait, at least 0; None waits for ever.
+            wait: how to pass the time, see the class.
+
+        Returns:
+            The rows, an array of shape `(stop - start, *shape[1:])`, with the count of their frame.
+
+        Raises:
+            InconsistentStreamError: the frame was given up by its writer, or replaced before the rows
+                were copied; what was read of it is no part of the stream.
+            ValueError: the stream is not progressive, or has no such rows.
+            TimeoutError, StaleStreamError, KeyboardInterrupt, RuntimeError: as for `read_after`.
+        """
+        if not 0 <= start <= stop:
+            raise ValueError(f"rows {start} to {stop} are no range")
+        begun = None if more_of is None else more_of.progress
+        progress = self._native.wait_rows(stop, checked_after(after), begun, timeout, wait)
+        payload = np.empty((stop - start, *self._shape[1:]), self._dtype)
+        now = self._native.read_rows_into(progress, start, stop, payload)
+        assert now is not None, "an array of the stream's own rows fits"
+        return PartialFrame(payload, now.count, start, now.rows, now.is_complete, now)
 
     def borrow(self) -> Frame:
         """Borrow the newest frame: look at it in place, without a copy.

@@ -25,6 +25,8 @@ pub(crate) struct Options {
     strict: bool,
     notify: bool,
     reuse_slots: Option<bool>,
+    progressive: bool,
+    replace: bool,
 }
 
 /// Create the stream `name`.
@@ -37,6 +39,7 @@ pub(crate) fn create(py: Python<'_>, name: &str, options: Options) -> PyResult<S
             .map_err(|unsupported: thalweg::shm::dtype::UnsupportedDType| {
                 PyValueError::new_err(unsupported.to_string())
             })?;
+    let replaces = options.replace;
     let defaults = StreamOptions::new(dtype, &options.shape);
     let options = StreamOptions {
         reuse_slots: options.reuse_slots.unwrap_or(defaults.reuse_slots),
@@ -45,11 +48,16 @@ pub(crate) fn create(py: Python<'_>, name: &str, options: Options) -> PyResult<S
         group: options.group,
         strict: options.strict,
         notify: options.notify,
+        progressive: options.progressive,
         ..defaults
     };
-    let stream = py
-        .detach(|| Stream::create(name, &options))
-        .map_err(error::of_create)?;
+    let stream = if replaces {
+        py.detach(|| Stream::replace(name, &options))
+            .map_err(error::of_replace)?
+    } else {
+        py.detach(|| Stream::create(name, &options))
+            .map_err(error::of_create)?
+    };
     Ok(StreamHandle::new(
         stream,
         Newness::SinceTheCall,
@@ -82,12 +90,7 @@ pub(crate) fn open(
             )?
         }
     };
-    let role = if is_readonly {
-        Role::Reader
-    } else {
-        Role::Opener
-    };
-    Ok(StreamHandle::new(stream, Newness::SinceTheCall, role))
+    Ok(StreamHandle::opened(stream, is_readonly))
 }
 
 /// Facts about the stream `name`, without its payload.

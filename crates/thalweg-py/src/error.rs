@@ -15,7 +15,8 @@ use thalweg::kernels::run::RunError;
 use thalweg::pipeline::config::Diagnostics;
 use thalweg::pipeline::runtime::{PipelineError, StreamsError};
 use thalweg::shm::stream::error::{
-    BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError, WriteError,
+    BorrowError, CreateError, LockError, LosslessError, OpenError, ReadError, ReplaceError,
+    RowsError, SubscribeError, UnlinkError, WaitError, WriteError,
 };
 
 create_exception!(
@@ -139,6 +140,46 @@ pub(crate) fn of_read(error: ReadError) -> PyErr {
         ReadError::Size { .. } => PyValueError::new_err(message),
         ReadError::Overtaken { .. } => PyTimeoutError::new_err(message),
         _ => InconsistentStreamError::new_err(message),
+    }
+}
+
+pub(crate) fn of_subscribe(error: SubscribeError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        SubscribeError::Budget { .. } => PyValueError::new_err(message),
+        SubscribeError::ReadOnly { .. } => PyPermissionError::new_err(message),
+        SubscribeError::Attach(error) => of_lock(error),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_lossless(error: LosslessError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        LosslessError::Wait(error) => of_wait(error),
+        LosslessError::Read(error) => of_read(error),
+        LosslessError::Corrupt { .. } => InconsistentStreamError::new_err(message),
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+pub(crate) fn of_rows(error: RowsError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        RowsError::Wait(error) => of_wait(error),
+        RowsError::Size { .. } | RowsError::Rows { .. } | RowsError::NotProgressive { .. } => {
+            PyValueError::new_err(message)
+        }
+        _ => InconsistentStreamError::new_err(message),
+    }
+}
+
+pub(crate) fn of_replace(error: ReplaceError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        ReplaceError::Create(error) => of_create(error),
+        ReplaceError::System { source, .. } => of_system(&message, &source),
+        _ => PyRuntimeError::new_err(message),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Arrays that belong to somebody else: their buffers, held for the length of a call.
 
 use std::ffi::{CStr, c_int};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use thalweg::shm::stream::error::ReadError;
-use thalweg::{ArrayRef, DType, Publication, Stream};
+use thalweg::shm::stream::error::{LosslessError, ReadError, RowsError};
+use thalweg::{
+    ArrayRef, DType, LosslessReader, Patience, Publication, RowProgress, Stream, WaitPolicy,
+};
 
 /// The buffer of a C-contiguous array in native byte order, aligned for its dtype.
 ///
@@ -117,11 +120,7 @@ impl Buffer {
         stream: &Stream,
         deadline_ns: Option<u64>,
     ) -> Result<Publication, ReadError> {
-        let size_bytes = if self.is_writable {
-            self.array().size_bytes()
-        } else {
-            0 // Never the size of a frame: refused.
-        };
+        let size_bytes = self.writable_bytes();
         // SAFETY: writable and `size_bytes` long. It may be the slot this process has on loan; that
         // is never the newest frame while it can be written, so the two sides are disjoint.
         unsafe { stream.read_to_address(self.address(), size_bytes, deadline_ns) }
@@ -129,6 +128,45 @@ impl Buffer {
 }
 
 impl Buffer {
+    /// True for arrays that hold whole rows of a frame of `stream`.
+    pub(crate) fn holds_rows_of(&self, stream: &Stream) -> bool {
+        self.dtype() == stream.dtype() && self.shape().get(1..) == stream.shape().get(1..)
+    }
+
+    fn writable_bytes(&self) -> usize {
+        if self.is_writable {
+            self.array().size_bytes()
+        } else {
+            0 // Never the size of a frame: refused.
+        }
+    }
+
+    /// Copies the next frame of `reader`, which fits this array.
+    pub(crate) fn read_next_from(
+        &self,
+        reader: &mut LosslessReader,
+        policy: WaitPolicy,
+        patience: Patience<'_>,
+    ) -> Result<Publication, LosslessError> {
+        let size_bytes = self.writable_bytes();
+        // SAFETY: writable and `size_bytes` long. Should it be the slot this process has on loan: that
+        // holds no complete frame while it can be written, so the two sides are disjoint.
+        unsafe { reader.read_next_to_address(self.address(), size_bytes, policy, patience) }
+    }
+
+    /// Copies rows of a frame that may still be written.
+    pub(crate) fn rows_from(
+        &self,
+        stream: &Stream,
+        progress: &RowProgress,
+        rows: Range<usize>,
+    ) -> Result<RowProgress, RowsError> {
+        let size_bytes = self.writable_bytes();
+        // SAFETY: writable and `size_bytes` long; the Python package passes an array of its own, which is
+        // no part of a stream.
+        unsafe { stream.read_rows_to_address(progress, rows, self.address(), size_bytes) }
+    }
+
     /// Copies the last `frames` frames of `stream` that are still held into this array, one behind
     /// the other, oldest first.
     pub(crate) fn history_from(
@@ -137,11 +175,7 @@ impl Buffer {
         frames: usize,
         deadline_ns: Option<u64>,
     ) -> Result<Vec<Publication>, ReadError> {
-        let size_bytes = if self.is_writable {
-            self.array().size_bytes()
-        } else {
-            0
-        };
+        let size_bytes = self.writable_bytes();
         // SAFETY: writable and `size_bytes` long. Should it be the slot this process has on loan: that
         // holds no complete frame while it can be written, so the two sides are disjoint.
         unsafe { stream.history_to_address(frames, self.address(), size_bytes, deadline_ns) }

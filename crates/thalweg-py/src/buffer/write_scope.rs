@@ -21,6 +21,8 @@ pub(crate) enum Contents {
     Undefined,
     /// A copy of the newest frame; zeros before the first.
     LastFrame,
+    /// Whatever was in it; readers get its rows as they are announced.
+    Rows,
 }
 
 /// A `with` block that lends the slot of the next frame as a writable array. It is published when
@@ -111,9 +113,8 @@ impl WriteScope {
     }
 }
 
-#[pymethods]
 impl WriteScope {
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn enter<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.open().is_some() {
             return Err(PyRuntimeError::new_err(format!(
                 "this block of stream {} was entered already",
@@ -143,6 +144,41 @@ impl WriteScope {
         Ok(view)
     }
 
+    fn not_entered(&self) -> PyErr {
+        PyRuntimeError::new_err(format!(
+            "this block of stream {} was not entered, or has ended",
+            error::quoted(&self.name)
+        ))
+    }
+}
+
+#[pymethods]
+impl WriteScope {
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let view = slf.get().enter(slf.py())?;
+        if slf.get().contents == Contents::Rows {
+            return Ok(slf.clone().into_any());
+        }
+        Ok(view)
+    }
+
+    /// The array of the frame, inside the block.
+    #[getter]
+    fn array(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.open()
+            .as_ref()
+            .map(|open| open.view.clone_ref(py))
+            .ok_or_else(|| self.not_entered())
+    }
+
+    /// Tell readers that the first `rows` rows are as they will be published.
+    fn announce(&self, rows: usize) -> PyResult<()> {
+        match self.open().as_mut() {
+            Some(open) => open.loan.announce_rows(rows).map_err(error::of_write),
+            None => Err(self.not_entered()),
+        }
+    }
+
     fn __exit__(
         &self,
         py: Python<'_>,
@@ -151,12 +187,9 @@ impl WriteScope {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let Some(mut open) = self.open().take() else {
-            return Err(PyRuntimeError::new_err(format!(
-                "this block of stream {} was not entered",
-                error::quoted(&self.name)
-            )));
+            return Err(self.not_entered());
         };
-        open.take_back(py).map_err(|source| {
+        open.take_back(py, self.contents).map_err(|source| {
             error::of_write(WriteError::System {
                 name: self.name.clone(),
                 source,
@@ -180,15 +213,17 @@ impl WriteScope {
 impl Open {
     /// Ends the lending: the array of the block becomes read-only, and other views that are still
     /// alive become private copies of what they show.
-    fn take_back(&mut self, py: Python<'_>) -> std::io::Result<()> {
+    fn take_back(&mut self, py: Python<'_>, contents: Contents) -> std::io::Result<()> {
         let root = self.root.bind(py);
         let view = self.view.bind(py);
         let lent = self.lease.lent.get();
-        // Of `view` there is this reference and the block's variable; more may be a tensor of another
-        // library or a memoryview.
+        // Of `view` there is this reference and the block's variable, if the block gets it; more may be a
+        // tensor of another library or a memoryview.
+        let own_references = if contents == Contents::Rows { 1 } else { 2 };
         lent.end();
-        let has_survivors =
-            references(root) > self.root_references || references(view) > 2 || lent.buffers() > 0;
+        let has_survivors = references(root) > self.root_references
+            || references(view) > own_references
+            || lent.buffers() > 0;
         // First the root: an array over a read-only one cannot be made writable again. Both are
         // plain arrays, for which this cannot fail.
         for array in [root, view] {

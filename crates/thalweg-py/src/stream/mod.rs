@@ -2,19 +2,23 @@
 
 mod lock_scope;
 mod locked_many;
+mod lossless;
 mod pending;
 mod reads;
+mod rows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use lock_scope::LockScope;
 pub(crate) use locked_many::LockedMany;
-pub(crate) use pending::{Pending, any_pending};
+pub(crate) use lossless::LosslessReader;
+pub(crate) use pending::{Pending, PendingOpen, any_pending};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 pub(crate) use reads::ReadFacts;
 use reads::Reads;
+pub(crate) use rows::RowProgress;
 use thalweg::shm::segment::header::flags;
 use thalweg::shm::stream::error::{LockError, WaitError, WriteError};
 use thalweg::{Patience, PublishOptions, Stream, WaitPolicy, WriteLock};
@@ -69,6 +73,7 @@ pub(crate) struct StreamHandle {
     slots: usize,
     has_notify: bool,
     is_strict: bool,
+    is_progressive: bool,
     is_large: bool,
     is_owner: bool,
     is_readonly: bool,
@@ -91,6 +96,7 @@ impl StreamHandle {
             slots: header.geometry.slots,
             has_notify: header.has(flags::NOTIFY),
             is_strict: header.has(flags::STRICT),
+            is_progressive: header.has(flags::PROGRESSIVE),
             is_large: stream.payload_bytes() > DETACHED_FROM_BYTES,
             is_owner: role == Role::Creator,
             is_readonly: role == Role::Reader || !stream.is_writable(),
@@ -99,6 +105,16 @@ impl StreamHandle {
             locks: Mutex::new(Vec::new()),
             stream: Mutex::new(Some(Arc::new(stream))),
         }
+    }
+
+    /// A handle of a stream that was opened.
+    pub(crate) fn opened(stream: Stream, is_readonly: bool) -> Self {
+        let role = if is_readonly {
+            Role::Reader
+        } else {
+            Role::Opener
+        };
+        Self::new(stream, Newness::SinceTheCall, role)
     }
 
     /// Nothing under this lock, or the next, calls into Python.
@@ -327,6 +343,11 @@ impl StreamHandle {
         self.is_strict
     }
 
+    #[getter]
+    fn is_progressive(&self) -> bool {
+        self.is_progressive
+    }
+
     /// Identity of this life of the name, 32 hexadecimal digits.
     #[getter]
     fn instance_id(&self) -> String {
@@ -399,15 +420,17 @@ impl StreamHandle {
     }
 
     /// Publish `value`; False if it first has to be converted to the stream's dtype and shape.
-    #[pyo3(signature = (value, frame_id, operation=None))]
+    #[pyo3(signature = (value, frame_id, timeout=None, operation=None))]
     fn write(
         &self,
         py: Python<'_>,
         value: &Bound<'_, PyAny>,
         frame_id: Option<u64>,
+        timeout: Option<f64>,
         operation: Option<&str>,
     ) -> PyResult<bool> {
         let stream = self.writable_stream()?;
+        let deadline_ns = deadline_ns(timeout)?;
         if let Some(operation) = operation {
             self.check_locked(&stream, operation)?;
         }
@@ -431,7 +454,7 @@ impl StreamHandle {
             py,
             |interrupt| {
                 let patience = Patience {
-                    deadline_ns: None,
+                    deadline_ns,
                     interrupt: Some(interrupt),
                 };
                 stream.write(buffer.array(), options, patience)
@@ -458,21 +481,21 @@ impl StreamHandle {
         )
     }
 
-    /// A `with` block that lends the slot of the next frame, beginning as a copy of the last one if
-    /// `is_copy`. With `operation` the caller has to hold the lock already.
-    #[pyo3(signature = (is_copy, timeout, frame_id, operation=None))]
+    /// A `with` block that lends the slot of the next frame: undefined, or beginning as a copy of the
+    /// last one, or row by row. With `operation` the caller has to hold the lock already.
+    #[pyo3(signature = (contents, timeout, frame_id, operation=None))]
     fn write_scope(
         &self,
-        is_copy: bool,
+        contents: &str,
         timeout: Option<f64>,
         frame_id: Option<u64>,
         operation: Option<&str>,
     ) -> PyResult<WriteScope> {
         let stream = self.writable_stream()?;
-        let contents = if is_copy {
-            Contents::LastFrame
-        } else {
-            Contents::Undefined
+        let contents = match contents {
+            "last frame" => Contents::LastFrame,
+            "rows" => Contents::Rows,
+            _ => Contents::Undefined,
         };
         Ok(WriteScope::new(
             &self.name, &stream, contents, timeout, frame_id, operation,
@@ -611,6 +634,35 @@ impl StreamHandle {
         let frame = stream.borrow().map_err(error::of_borrow)?;
         self.reads.note(frame.publication());
         Ok(Frame::new(&self.name, &stream, frame))
+    }
+
+    /// A reader that gets every frame from now on.
+    fn subscribe(&self, budget: usize) -> PyResult<LosslessReader> {
+        LosslessReader::subscribe(&self.name, &self.stream()?, budget)
+    }
+
+    /// Wait until a frame above `after` has `rows` rows; with `of`, until that writing has.
+    fn wait_rows(
+        &self,
+        py: Python<'_>,
+        rows: usize,
+        after: u64,
+        of: Option<PyRef<'_, RowProgress>>,
+        timeout: Option<f64>,
+        wait: &str,
+    ) -> PyResult<RowProgress> {
+        rows::wait(self, py, (after, of.as_deref()), rows, timeout, wait)
+    }
+
+    /// Copy rows `start..stop` of a frame into `out`; None if that is no array of so many rows.
+    fn read_rows_into(
+        &self,
+        progress: PyRef<'_, RowProgress>,
+        start: usize,
+        stop: usize,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<RowProgress>> {
+        rows::read_into(self, &progress, (start, stop), out)
     }
 
     /// Take one level of the writer lock for the calling thread.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::prelude::*;
 use thalweg::shm::stream::error::WaitError;
-use thalweg::{AnyAfter, NextAfter, Stream};
+use thalweg::{AnyAfter, NextAfter, Opening, Stream};
 
 use super::StreamHandle;
 use crate::error;
@@ -39,6 +39,11 @@ impl Pending {
         Self {
             awaited: Mutex::new(Some(awaited)),
         }
+    }
+
+    /// As [`Pending::count`], but frames that were given up do not end it.
+    pub(super) fn frame(stream: &Stream, after: u64) -> Self {
+        Self::new(Awaited::Count(stream.next_frame_after(after)))
     }
 
     pub(super) fn count(stream: &Stream, after: u64) -> Self {
@@ -74,6 +79,54 @@ impl Pending {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         drop(awaited);
+    }
+}
+
+/// A wait for a stream to exist.
+#[pyclass(frozen)]
+pub(crate) struct PendingOpen {
+    is_readonly: bool,
+    /// `None` once it is over.
+    opening: Mutex<Option<Opening>>,
+}
+
+#[pymethods]
+impl PendingOpen {
+    #[new]
+    fn new(name: &str, is_readonly: bool) -> Self {
+        Self {
+            is_readonly,
+            opening: Mutex::new(Some(Stream::open_when_created(name))),
+        }
+    }
+
+    /// A handle of the stream; None as for `Pending.poll`.
+    fn poll(&self, woken: Py<PyAny>) -> PyResult<Option<StreamHandle>> {
+        use std::future::Future;
+        let waker = Waker::from(Arc::new(Callback(woken)));
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(under_way) = opening.as_mut() else {
+            return Ok(None);
+        };
+        match Pin::new(under_way).poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(outcome) => {
+                *opening = None;
+                drop(opening);
+                let stream = outcome.map_err(error::of_open)?;
+                Ok(Some(StreamHandle::opened(stream, self.is_readonly)))
+            }
+        }
+    }
+
+    /// End the wait.
+    fn cancel(&self) {
+        let opening = self
+            .opening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(opening);
     }
 }
 

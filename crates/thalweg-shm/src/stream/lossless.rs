@@ -123,6 +123,24 @@ impl LosslessReader {
         unsafe { self.copy_in_hand(target) }
     }
 
+    /// As [`LosslessReader::read_next_into`], to an address.
+    ///
+    /// # Safety
+    ///
+    /// `target` is writable for `size_bytes` bytes and no part of a stream.
+    pub unsafe fn read_next_to_address(
+        &mut self,
+        target: NonNull<u8>,
+        size_bytes: usize,
+        policy: WaitPolicy,
+        patience: Patience<'_>,
+    ) -> Result<Publication, LosslessError> {
+        self.stream.attachment.check_size(size_bytes)?;
+        self.next(policy, patience)?;
+        // SAFETY: the size was checked; the caller vouches for the rest.
+        unsafe { self.copy_in_hand(target) }
+    }
+
     /// As [`LosslessReader::read_next_into`], for an array of the stream's dtype and shape.
     pub fn read_next_into_array(
         &mut self,

@@ -1,6 +1,7 @@
 //! Reading frames of progressive streams while they are written.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use thalweg_os::clock::monotonic_ns;
@@ -120,6 +121,23 @@ impl Stream {
         rows: Range<usize>,
         out: &mut [u8],
     ) -> Result<RowProgress, RowsError> {
+        let (target, size_bytes) = (NonNull::from(&mut *out).cast(), out.len());
+        // SAFETY: `out` is private memory of that size.
+        unsafe { self.read_rows_to_address(progress, rows, target, size_bytes) }
+    }
+
+    /// As [`Stream::read_rows_into`], to an address.
+    ///
+    /// # Safety
+    ///
+    /// `target` is writable for `size_bytes` bytes and no part of a stream.
+    pub unsafe fn read_rows_to_address(
+        &self,
+        progress: &RowProgress,
+        rows: Range<usize>,
+        target: NonNull<u8>,
+        size_bytes: usize,
+    ) -> Result<RowProgress, RowsError> {
         let of_rows = self.check_rows(rows.end)?;
         if rows.start > rows.end || rows.end > progress.rows {
             return Err(RowsError::Rows {
@@ -130,19 +148,19 @@ impl Stream {
         }
         let row_bytes = self.payload_bytes() / of_rows;
         let expected_bytes = rows.len() * row_bytes;
-        if out.len() != expected_bytes {
+        if size_bytes != expected_bytes {
             return Err(RowsError::Size {
                 name: self.attachment.name(),
                 rows: rows.len(),
                 expected_bytes,
-                found_bytes: out.len(),
+                found_bytes: size_bytes,
             });
         }
         let payload = self.attachment.payload(progress.progress.slot).as_ptr();
         let source = payload.wrapping_add(rows.start * row_bytes);
-        // SAFETY: `rows.end` rows lie inside the slot's payload; `out` is private memory of as many
-        // bytes as are copied. The writer may come by; then the copy is not used.
-        unsafe { copy_bytes(source, out.as_mut_ptr(), expected_bytes) };
+        // SAFETY: `rows.end` rows lie inside the slot's payload; the caller vouches for the target of as
+        // many bytes as are copied. The writer may come by; then the copy is not used.
+        unsafe { copy_bytes(source, target.as_ptr(), expected_bytes) };
         self.look_again(progress)
     }
 
