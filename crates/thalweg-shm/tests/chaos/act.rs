@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thalweg_os::clock::{deadline_after, monotonic_ns};
 use thalweg_os::process::ProcessIdentity;
 use thalweg_shm::protocol::words::Who;
-use thalweg_shm::stream::error::{BorrowError, ReadError, WaitError};
+use thalweg_shm::stream::error::{BorrowError, ReadError, RowsError, WaitError};
 use thalweg_shm::{
     ArrayMut, ArrayRef, Loan, NextAfter, Patience, Publication, PublishOptions, Stream,
     StreamDirectory, WaitPolicy, WriteLock,
@@ -76,6 +76,8 @@ pub(crate) fn work(
             (Some(stream), Role::Reader) => actor.read(stream),
             (Some(stream), Role::Borrower) => actor.borrow(stream),
             (Some(stream), Role::Waiter) => actor.wait(stream),
+            (Some(stream), Role::Subscriber) => actor.follow(stream),
+            (Some(stream), Role::RowReader) => actor.read_rows(stream),
             (_, Role::Sider) => side::act(&mut actor),
             _ => actor.open(),
         }
@@ -235,8 +237,13 @@ impl Actor {
         let half = self.setting.words / 2;
         for part in [0..half, half..self.setting.words] {
             let mut array = loan.array().expect("mapped");
+            let part_end = part.end;
             let filled = array.copy_range_from(part.start, &self.words[part]);
             filled.expect("inside the frame");
+            if self.setting.is_progressive {
+                loan.announce_rows(part_end)
+                    .unwrap_or_else(|e| self.unexpected(&e));
+            }
             self.linger();
         }
         inside.ends();
@@ -252,6 +259,10 @@ impl Actor {
                 fill(&mut self.words, GARBAGE);
                 let mut array = loan.array().expect("mapped");
                 array.copy_from(&self.words).expect("of one layout");
+                if self.setting.is_progressive {
+                    loan.announce_rows(self.setting.words / 2)
+                        .unwrap_or_else(|e| self.unexpected(&e));
+                }
                 self.linger();
                 loan.abort();
                 self.board.count(Tally::Aborts);
@@ -386,6 +397,93 @@ impl Actor {
             }
             Err(error) => self.unexpected(&error),
         }
+    }
+
+    /// Subscribes for a while: every frame comes, in order, and stays while it is looked at.
+    fn follow(&mut self, stream: &Stream) {
+        let budget = 1 + self.random.below(2) as usize;
+        let mut reader = match stream.subscribe(budget) {
+            Ok(reader) => reader,
+            Err(error) => return self.unexpected(&error),
+        };
+        for _ in 0..self.random.below(10) {
+            let floor = reader.position() + 1;
+            let frame = match reader.next(WaitPolicy::Park, soon()) {
+                Ok(frame) => frame,
+                Err(error) => return self.board.report(Tally::Hangs, &error.to_string()),
+            };
+            let publication = frame.publication();
+            frame
+                .array()
+                .copy_to(&mut self.words)
+                .expect("of one layout");
+            self.board.count(Tally::Followed);
+            self.check_frame(publication, floor, "a frame of a lossless reader");
+            if publication.count != floor {
+                let what = format!("a lossless reader got {publication:?} instead of {floor}");
+                self.board.report(Tally::CountsLost, &what);
+            }
+            if self.random.once_in(4) {
+                let before = self.words.clone();
+                self.linger();
+                frame
+                    .array()
+                    .copy_to(&mut self.words)
+                    .expect("of one layout");
+                if self.words != before {
+                    let what = format!("frame {floor} of a lossless reader");
+                    self.board.report(Tally::ChangedUnderPin, &what);
+                }
+            }
+        }
+    }
+
+    /// Reads the first half of a frame as soon as it is there, then all of it.
+    fn read_rows(&mut self, stream: &Stream) {
+        let (half, whole) = (self.setting.words / 2, self.setting.words);
+        let outcome = self.try_rows(stream, stream.count(), half, whole);
+        match outcome {
+            Ok(()) | Err(RowsError::FrameAborted { .. } | RowsError::Overtaken { .. }) => {}
+            Err(error @ RowsError::Wait(WaitError::TimedOut { .. })) => {
+                self.board.report(Tally::Hangs, &error.to_string());
+            }
+            Err(error) => self.unexpected(&error),
+        }
+    }
+
+    fn try_rows(
+        &mut self,
+        stream: &Stream,
+        after: u64,
+        half: usize,
+        whole: usize,
+    ) -> Result<(), RowsError> {
+        let begun = stream.wait_rows(after, half, WaitPolicy::Park, soon())?;
+        let mut bytes = vec![0; whole * 8];
+        stream.read_rows_into(&begun, 0..half, &mut bytes[..half * 8])?;
+        let first = self.tag_of_bytes(&bytes[..half * 8]);
+        let done = stream.wait_more_rows(&begun, whole, WaitPolicy::Park, soon())?;
+        stream.read_rows_into(&done, 0..whole, &mut bytes)?;
+        if !begun.is_complete() {
+            self.board.count(Tally::EarlyRows);
+        }
+        let all = self.tag_of_bytes(&bytes);
+        // Of an aborted frame only the first half is ever announced.
+        if first.is_none() || all != first || all == Some(GARBAGE) {
+            let what = format!("rows: {first:?}, then {all:?} of {done:?}");
+            self.board.report(Tally::Torn, &what);
+        }
+        Ok(())
+    }
+
+    /// The tag of as many words of a frame as there are bytes for.
+    fn tag_of_bytes(&mut self, bytes: &[u8]) -> Option<u64> {
+        let mut words = 0;
+        for (word, bytes) in self.words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+            words += 1;
+        }
+        tag_of(&self.words[..words])
     }
 
     /// Attaches, uses the stream a little, and leaves in good order.

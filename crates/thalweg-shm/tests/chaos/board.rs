@@ -17,6 +17,8 @@ pub(crate) enum Tally {
     Reads,
     Borrows,
     Waits,
+    Followed,
+    EarlyRows,
     Locks,
     Takeovers,
     Opens,
@@ -35,13 +37,15 @@ pub(crate) enum Tally {
 }
 
 impl Tally {
-    pub(crate) const HAPPENED: [(Self, &str); 10] = [
+    pub(crate) const HAPPENED: [(Self, &str); 12] = [
         (Self::Kills, "kills"),
         (Self::Frames, "frames published"),
         (Self::Aborts, "frames aborted"),
         (Self::Reads, "copies read"),
         (Self::Borrows, "frames borrowed"),
         (Self::Waits, "waits"),
+        (Self::Followed, "frames read losslessly"),
+        (Self::EarlyRows, "frames read while written"),
         (Self::Locks, "locks held"),
         (Self::Takeovers, "- taken over from killed holders"),
         (Self::Opens, "openings"),

@@ -112,6 +112,10 @@ fn check_words(board: &Board, path: &Path, setting: Setting) {
         if word(Control::OFFSET + at) != 0 {
             board.report(Tally::LeftBehind, &format!("row {row}"));
         }
+        let at = offset_of!(Control, rows) + row * size_of::<Row>();
+        if word(Control::OFFSET + at + offset_of!(Row, subscription)) != 0 {
+            board.report(Tally::LeftBehind, &format!("a subscription in row {row}"));
+        }
     }
     let request = offset_of!(Control, request);
     for ticket in 0..setting.slots - 2 {

@@ -23,7 +23,7 @@ impl Plan {
             Some(parsed.unwrap_or_else(|_| panic!("{name}: expected a number, found {text:?}")))
         };
         Self {
-            kills: number("THALWEG_CHAOS_KILLS").unwrap_or(1000),
+            kills: number("THALWEG_CHAOS_KILLS").unwrap_or(600),
             seed: number("THALWEG_CHAOS_SEED").unwrap_or_else(|| monotonic_ns() % 1_000_000_007),
             seconds: number("THALWEG_CHAOS_SECONDS").unwrap_or(120),
         }
@@ -47,6 +47,10 @@ pub(crate) struct Setting {
     /// Eight-byte words of a frame.
     pub(crate) words: usize,
     pub(crate) is_strict: bool,
+    /// One process reads every frame, and writers wait for it.
+    pub(crate) is_lossless: bool,
+    /// One process reads the first half of a frame while the other is written.
+    pub(crate) is_progressive: bool,
 }
 
 impl Setting {
@@ -54,6 +58,7 @@ impl Setting {
         StreamOptions {
             slots: self.slots,
             strict: self.is_strict,
+            progressive: self.is_progressive,
             ..StreamOptions::new(DType::Uint64, &[self.words])
         }
     }
@@ -64,38 +69,37 @@ const LARGE: usize = 12_289;
 /// Just enough for copies to take the path of large frames.
 const SMALL: usize = 17;
 
+const fn setting(slots: usize, words: usize) -> Setting {
+    Setting {
+        slots,
+        words,
+        is_strict: false,
+        is_lossless: false,
+        is_progressive: false,
+    }
+}
+
 /// The streams that take turns.
-pub(crate) const SETTINGS: [Setting; 6] = [
+pub(crate) const SETTINGS: [Setting; 7] = [
     Setting {
-        slots: 2,
-        words: SMALL,
-        is_strict: false,
+        is_lossless: true,
+        ..setting(2, SMALL)
+    },
+    setting(3, SMALL),
+    Setting {
+        is_progressive: true,
+        ..setting(3, LARGE)
+    },
+    setting(4, SMALL),
+    Setting {
+        is_lossless: true,
+        ..setting(4, SMALL)
     },
     Setting {
-        slots: 3,
-        words: SMALL,
-        is_strict: false,
-    },
-    Setting {
-        slots: 3,
-        words: LARGE,
-        is_strict: false,
-    },
-    Setting {
-        slots: 4,
-        words: SMALL,
-        is_strict: false,
-    },
-    Setting {
-        slots: 4,
-        words: SMALL,
         is_strict: true,
+        ..setting(4, SMALL)
     },
-    Setting {
-        slots: 7,
-        words: LARGE,
-        is_strict: false,
-    },
+    setting(7, LARGE),
 ];
 
 /// What a process does all its life.
@@ -113,6 +117,10 @@ pub(crate) enum Role {
     Borrower,
     /// Sleeps until the next frame.
     Waiter,
+    /// Gets every frame.
+    Subscriber,
+    /// Reads frames while they are written.
+    RowReader,
     /// Attaches and leaves.
     Opener,
     /// Creates, uses and unlinks other streams.
@@ -142,3 +150,13 @@ pub(crate) const CAST: [Role; 13] = [
     Role::Sider,
     Role::Sider,
 ];
+
+/// What the process on `line` does around a stream of this kind.
+pub(crate) fn role(setting: Setting, line: usize) -> Role {
+    let is_second = CAST[..line].contains(&CAST[line]);
+    match CAST[line] {
+        Role::Waiter if is_second && setting.is_lossless => Role::Subscriber,
+        Role::Waiter if is_second && setting.is_progressive => Role::RowReader,
+        role => role,
+    }
+}

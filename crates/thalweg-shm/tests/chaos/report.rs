@@ -90,12 +90,22 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |ns: u64| format!("{:.1}", ns as f64 / 1e6);
         let kind = |column: &Column| {
-            let strict = if column.setting.is_strict {
-                " strict"
-            } else {
-                ""
-            };
-            format!("{}{strict}", column.setting.slots)
+            let Setting {
+                slots,
+                is_strict,
+                is_lossless,
+                is_progressive,
+                ..
+            } = column.setting;
+            let kinds = [
+                (is_strict, " strict"),
+                (is_lossless, " lossless"),
+                (is_progressive, " rows"),
+            ];
+            let chosen = kinds
+                .into_iter()
+                .filter_map(|(is, kind)| is.then_some(kind));
+            format!("{slots}{}", chosen.collect::<String>())
         };
         let payload = |column: &Column| match column.setting.words * 8 {
             bytes if bytes < 1024 => format!("{bytes} B"),

@@ -10,7 +10,7 @@ use super::board::{Board, Tally};
 use super::child::{Child, End};
 use super::frame::fill;
 use super::inspect;
-use super::plan::{CAST, Role, Setting};
+use super::plan::{CAST, Role, Setting, role};
 use super::random::Random;
 
 /// Mean time between two kills.
@@ -109,7 +109,8 @@ struct Round {
 
 impl Round {
     fn start(&self, line: usize, random: &mut Random) -> Child {
-        let (board, setting, role) = (self.board, self.setting, CAST[line]);
+        let (board, setting) = (self.board, self.setting);
+        let role = role(setting, line);
         let directory = self.directory.clone();
         let own_random = Random::new(random.next());
         Child::start(move || act::work(board, line, role, setting, directory, own_random))
@@ -130,7 +131,7 @@ impl Round {
         self.board.condemn(line);
         let end = child.kill();
         if end != End::Killed {
-            let what = format!("a {:?} ended by itself: {end:?}", CAST[line]);
+            let what = format!("a {:?} ended by itself: {end:?}", role(self.setting, line));
             self.board.report(Tally::Unexpected, &what);
         }
         if CAST[line].publishes() {
@@ -157,7 +158,7 @@ impl Round {
                 return true;
             };
             if waited > 2 * WATCHDOG {
-                let what = format!("a {:?} makes no progress", CAST[line]);
+                let what = format!("a {:?} makes no progress", role(self.setting, line));
                 self.board.report(Tally::Hangs, &what);
                 return false;
             }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
 use thalweg_shm::protocol::control::{
-    Control, HeadGroup, NAMESPACES, RequestGroup, Row, SlotHeader, WriterGroup,
+    Control, HeadGroup, NAMESPACES, RequestGroup, Row, SlotHeader, SpaceGroup, WriterGroup,
 };
 use thalweg_shm::protocol::words::ROWS;
 use thalweg_shm::segment::header::HEADER_BYTES;
@@ -25,14 +25,22 @@ pub(crate) enum Word {
     Attempts,
     Woken,
     LastHolder,
+    RowWoken,
+    Live,
+    SpaceBell,
+    Waiting,
+    RowBell,
     Namespace(usize),
     Who(usize),
     Generation(usize),
+    Subscription(usize),
+    Cursor(usize),
     Sequence(usize),
     FrameId(usize),
     WallTime(usize),
     PublishTime(usize),
     OriginTime(usize),
+    RowsDone(usize),
 }
 
 impl Word {
@@ -48,11 +56,17 @@ impl Word {
             Self::Attempts,
             Self::Woken,
             Self::LastHolder,
+            Self::RowWoken,
+            Self::Live,
+            Self::SpaceBell,
+            Self::Waiting,
+            Self::RowBell,
             Self::Namespace(0),
             Self::Namespace(NAMESPACES - 1),
         ];
         for row in [0, 1, ROWS - 1] {
             words.extend([Self::Who(row), Self::Generation(row)]);
+            words.extend([Self::Subscription(row), Self::Cursor(row)]);
         }
         words.extend((0..slots.saturating_sub(2)).map(Self::Ticket));
         words.extend((0..slots).map(Self::Sequence));
@@ -61,6 +75,8 @@ impl Word {
             Self::WallTime(1),
             Self::PublishTime(1),
             Self::OriginTime(1),
+            Self::RowsDone(0),
+            Self::RowsDone(1),
         ]);
         words
     }
@@ -70,6 +86,7 @@ impl Word {
         let head = offset_of!(Control, head);
         let request = offset_of!(Control, request);
         let writer = offset_of!(Control, writer);
+        let space = offset_of!(Control, space);
         let row = |row: usize| offset_of!(Control, rows) + row * size_of::<Row>();
         let slot =
             |slot: usize| Control::REGION_BYTES - Control::OFFSET + slot * size_of::<SlotHeader>();
@@ -84,9 +101,17 @@ impl Word {
             Self::Attempts => (writer + offset_of!(WriterGroup, attempts), 4),
             Self::Woken => (writer + offset_of!(WriterGroup, woken), 8),
             Self::LastHolder => (writer + offset_of!(WriterGroup, last_holder), 4),
+            Self::RowWoken => (writer + offset_of!(WriterGroup, row_woken), 8),
+            Self::Live => (head + offset_of!(HeadGroup, live), 8),
+            Self::SpaceBell => (space + offset_of!(SpaceGroup, bell), 4),
+            Self::Waiting => (space + offset_of!(SpaceGroup, waiting), 4),
+            Self::RowBell => (offset_of!(Control, row_bell), 4),
             Self::Namespace(at) => (offset_of!(Control, namespaces) + at * 8, 8),
             Self::Who(at) => (row(at) + offset_of!(Row, who), 8),
             Self::Generation(at) => (row(at) + offset_of!(Row, generation), 4),
+            Self::Subscription(at) => (row(at) + offset_of!(Row, subscription), 8),
+            Self::Cursor(at) => (row(at) + offset_of!(Row, cursor), 8),
+            Self::RowsDone(at) => (slot(at) + offset_of!(SlotHeader, rows), 8),
             Self::Sequence(at) => (slot(at) + offset_of!(SlotHeader, sequence), 8),
             Self::FrameId(at) => (slot(at) + offset_of!(SlotHeader, frame_id), 8),
             Self::WallTime(at) => (slot(at) + offset_of!(SlotHeader, wall_ns), 8),

@@ -37,6 +37,7 @@ impl Scratch {
     pub(crate) fn create(&self, slots: usize) -> Stream {
         let options = StreamOptions {
             slots,
+            progressive: true,
             ..StreamOptions::new(DType::Uint64, &[FRAME])
         };
         self.directory.create(NAME, &options).expect("created")
@@ -95,6 +96,7 @@ pub(crate) fn try_everything(scratch: &Scratch, stream: &Stream) {
     stream.write(frame, options, briefly()).ok();
     if let Ok(mut loan) = stream.loan(briefly()) {
         loan.copy_last().ok();
+        loan.announce_rows(3).ok();
         let mut array = loan.array().expect("mapped");
         array.copy_from(&[6u64; FRAME]).expect("of one layout");
         loan.publish(options).ok();
@@ -113,6 +115,20 @@ pub(crate) fn try_everything(scratch: &Scratch, stream: &Stream) {
     let polled = pin!(stream.next_after(count)).poll(&mut context);
     drop((polled, borrowed));
     stream.borrow().ok();
+    if let Ok(mut reader) = stream.subscribe(2) {
+        for _ in 0..3 {
+            stream.write(frame, options, briefly()).ok();
+            reader.next(WaitPolicy::Park, briefly()).ok();
+        }
+        reader.lag();
+    }
+    if let Ok(progress) = stream.wait_rows(count, 3, WaitPolicy::Park, briefly()) {
+        let mut rows = [0; 24];
+        stream.read_rows_into(&progress, 0..3, &mut rows).ok();
+        stream
+            .wait_more_rows(&progress, FRAME, WaitPolicy::Park, briefly())
+            .ok();
+    }
     stream.nudge();
     scratch.directory.stat(NAME).ok();
     scratch.directory.list().expect("readable");
