@@ -93,6 +93,8 @@ pub fn call_around(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -103,22 +105,25 @@ mod tests {
 
     #[test]
     fn handlers_run_on_both_sides() {
-        static CALLS: AtomicU64 = AtomicU64::new(0);
+        thread_local! {
+            // Of this thread's forks: other tests of the process fork, too.
+            static CALLS: Cell<u64> = const { Cell::new(0) };
+        }
         extern "C" fn prepare() {
-            CALLS.fetch_add(1, Ordering::Relaxed);
+            CALLS.set(CALLS.get() + 1);
         }
         extern "C" fn in_parent() {
-            CALLS.fetch_add(100, Ordering::Relaxed);
+            CALLS.set(CALLS.get() + 100);
         }
         extern "C" fn in_child() {
-            CALLS.fetch_add(10_000, Ordering::Relaxed);
+            CALLS.set(CALLS.get() + 10_000);
         }
         call_around(prepare, in_parent, in_child).unwrap();
         let before = generation();
         // SAFETY: the child only computes and ends.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            let is_right = CALLS.load(Ordering::Relaxed) == 10_001 && generation() != before;
+            let is_right = CALLS.get() == 10_001 && generation() != before;
             // SAFETY: ends the process at once.
             unsafe { libc::_exit(i32::from(!is_right)) };
         }
@@ -126,6 +131,6 @@ mod tests {
         // SAFETY: `status` is a local the kernel fills in.
         let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
         assert_eq!((waited, status), (pid, 0), "the child saw other calls");
-        assert_eq!(CALLS.load(Ordering::Relaxed), 101);
+        assert_eq!(CALLS.get(), 101);
     }
 }
