@@ -10,6 +10,7 @@ use std::time::Duration;
 use thalweg_os::clock::deadline_after;
 use thalweg_shm::{
     ArrayRef, DType, Frame, Patience, PublishOptions, Stream, StreamDirectory, StreamOptions,
+    WaitPolicy,
 };
 
 /// The tests fork, and count what they hold: one at a time.
@@ -113,6 +114,11 @@ fn use_streams(scratch: &Scratch, own_name: &str) {
     drop(frame);
     drop(copy);
     assert_eq!(fresh.count(), 2);
+    let mut reader = fresh.subscribe(3).expect("a ticket");
+    write(&fresh, 3);
+    let next = reader.next(WaitPolicy::Park, soon()).expect("the third");
+    assert_eq!(next.publication().count, 3);
+    drop(reader);
     fresh.unlink().expect("removed");
     drop(borrowed);
 }

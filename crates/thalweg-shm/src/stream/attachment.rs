@@ -400,7 +400,7 @@ impl Attachment {
     /// Makes sure that the process in `row` is dead, and stays so while the result lives: the same
     /// process may leave and come back to the same row, with the same word in it. `None` if it lives
     /// or may live.
-    fn begin_reaping(&self, row: usize, who: Who) -> Option<Reaping> {
+    pub(crate) fn begin_reaping(&self, row: usize, who: Who) -> Option<Reaping> {
         if let Some(process) = self.process_of(who) {
             // What is dead in one's own namespace does not come back.
             let is_dead = process.liveness() == Liveness::Dead;
@@ -502,7 +502,7 @@ impl Attachment {
 }
 
 /// Keeps a row's dead process from coming back, where its pid does not.
-struct Reaping {
+pub(crate) struct Reaping {
     /// Holds the row's witness exclusively: nobody takes the row meanwhile.
     _claim: Option<OwnedFd>,
 }

@@ -8,7 +8,7 @@ use super::error::WriteError;
 use super::lock::Patience;
 use crate::protocol::room::{BeginError, RoomEnvironment};
 use crate::protocol::sync::AtomicU32;
-use crate::protocol::words::{AttachmentId, Head, Who};
+use crate::protocol::words::{AttachmentId, Head};
 
 /// The outside world of the protocol's wait for room.
 pub(super) struct WaitingWriter<'a> {
@@ -37,13 +37,16 @@ impl RoomEnvironment for WaitingWriter<'_> {
 
     fn clear_if_dead(&self, owner: AttachmentId) -> bool {
         let words = self.attachment.words();
-        let who = words.who(owner).unwrap_or(Who::NOBODY);
-        let is_dead = self.attachment.is_dead(owner);
-        if is_dead && who != Who::NOBODY {
-            // It does not hold the lock: the caller does.
-            words.reap(owner.row(), who, |_held| {});
-        }
-        is_dead
+        let Some(who) = words.who(owner) else {
+            // The row moved on, so the process of this id is gone.
+            return true;
+        };
+        let Some(_reaping) = self.attachment.begin_reaping(owner.row(), who) else {
+            return false;
+        };
+        // It does not hold the lock: the caller does.
+        words.reap(owner.row(), who, |_held| {});
+        true
     }
 
     fn gives_up(&self) -> bool {
