@@ -6,9 +6,12 @@ use std::time::Duration;
 use thalweg_os::clock::deadline_after;
 use thalweg_os::process::Liveness;
 use thalweg_shm::stream::error::OpenError;
-use thalweg_shm::stream::observe::{ObservedPin, ObservedProcess, ObservedSlot};
+use thalweg_shm::stream::observe::{
+    ObservedPin, ObservedProcess, ObservedSlot, ObservedSubscriber,
+};
 use thalweg_shm::{
     ArrayRef, DType, Patience, PublishOptions, StaleReason, Stream, StreamDirectory, StreamOptions,
+    WaitPolicy,
 };
 
 fn scratch() -> (tempfile::TempDir, StreamDirectory) {
@@ -79,6 +82,35 @@ fn what_is_held_is_seen_with_its_holder() {
     let seen = observer.look();
     assert_eq!((seen.pins.len(), seen.lock_holder), (0, None));
     assert_eq!((seen.abandoned_frames, seen.newest.count), (1, 2));
+}
+
+#[test]
+fn lossless_readers_are_seen_with_how_far_they_are_behind() {
+    let (_folder, directory) = scratch();
+    let options = StreamOptions::new(DType::Uint64, &[1]);
+    let stream = directory.create("s", &options).unwrap();
+    let observer = directory.observe("s").unwrap();
+    assert_eq!(observer.look().lossless, []);
+    write(&stream, 1);
+    let mut reader = stream.subscribe(3).unwrap();
+    write(&stream, 2);
+    write(&stream, 3);
+    let seen = observer.look();
+    let expected = ObservedSubscriber {
+        process: this_process(),
+        lag: 2,
+        budget: 3,
+    };
+    assert_eq!(seen.lossless, [expected]);
+    assert_eq!((seen.reserved_pins, seen.pins.len()), (1, 0));
+    assert_eq!(seen.holding_up().count(), 0, "one more frame has room");
+    write(&stream, 4);
+    let seen = observer.look();
+    assert_eq!(seen.holding_up().count(), 1);
+    assert!(!seen.writer_waits_for_room, "nobody writes");
+    reader.next(WaitPolicy::Park, patience()).unwrap();
+    drop(reader);
+    assert_eq!(observer.look().lossless, []);
 }
 
 #[test]

@@ -42,6 +42,16 @@ impl Facts {
                 holder
             })
             .collect();
+        let lossless: Vec<Value> = seen
+            .lossless
+            .iter()
+            .map(|reader| {
+                let mut process = process_json(&reader.process);
+                process["lag"] = reader.lag.into();
+                process["budget"] = reader.budget.into();
+                process
+            })
+            .collect();
         json!({
             "name": header.name,
             "dtype": geometry.dtype.name(),
@@ -65,6 +75,9 @@ impl Facts {
             "borrowed": seen.pins.len(),
             "borrow_limit": seen.pin_limit,
             "pins": pins,
+            "reserved_pins": seen.reserved_pins,
+            "lossless": lossless,
+            "writer_waits_for_room": seen.writer_waits_for_room,
             "lock_holder_pid": seen.lock_holder.and_then(|holder| holder.pid),
             "lock_holder": seen.lock_holder.as_ref().map(process_json),
             "lock_is_contended": seen.lock_is_contended,

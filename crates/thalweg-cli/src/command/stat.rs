@@ -86,6 +86,7 @@ fn describe(facts: &Facts) -> String {
         ("lock", lock(seen)),
         ("attached", attached(seen)),
         ("borrowed", borrowed(seen)),
+        ("lossless", lossless(seen)),
         ("aborts", format!("{} ({strict})", seen.abandoned_frames)),
         ("state", state(seen)),
         ("instance", hexadecimal(&header.instance)),
@@ -167,6 +168,12 @@ fn borrowed(seen: &Observation) -> String {
         seen.pins.len(),
         seen.pin_limit
     );
+    if seen.reserved_pins > 0 {
+        text.push_str(&format!(
+            ", {} more kept for lossless readers",
+            seen.reserved_pins
+        ));
+    }
     let holders: Vec<String> = seen
         .pins
         .iter()
@@ -186,6 +193,31 @@ fn borrowed(seen: &Observation) -> String {
         ));
     }
     text
+}
+
+fn lossless(seen: &Observation) -> String {
+    let words: Vec<String> = seen
+        .lossless
+        .iter()
+        .map(|reader| {
+            let holds_up = if reader.lag >= reader.budget as u64 {
+                ": the writer waits for it before the next frame"
+            } else {
+                ""
+            };
+            format!(
+                "process {} is {} frames behind, of {} it may{holds_up}",
+                process_word(&reader.process),
+                reader.lag,
+                reader.budget
+            )
+        })
+        .collect();
+    if words.is_empty() {
+        "nobody, so the writer waits for no reader".to_owned()
+    } else {
+        words.join("; ")
+    }
 }
 
 fn state(seen: &Observation) -> String {

@@ -192,6 +192,33 @@ fn stat_names_who_holds_what() {
     drop((borrowed, loan));
 }
 
+#[test]
+fn a_lossless_reader_that_holds_the_writer_up_is_named() {
+    let scratch = Scratch::new();
+    let stream = scratch.stream("s", 4);
+    publish(&stream, 1);
+    let reader = stream.subscribe(2).unwrap();
+    publish(&stream, 2);
+    let pid = std::process::id();
+    let shown = scratch.succeeds(&["stat", "s"]);
+    let calm = format!("lossless:   process {pid} is 1 frames behind, of 2 it may\n");
+    assert!(shown.contains(&calm), "{shown}");
+    publish(&stream, 3);
+    let shown = scratch.succeeds(&["stat", "s"]);
+    assert!(
+        shown.contains("is 2 frames behind, of 2 it may: the writer waits"),
+        "{shown}"
+    );
+    let table = scratch.succeeds(&["watch", "--once"]);
+    assert!(table.contains(&format!("held up by {pid}")), "{table}");
+    let facts = &json_lines(&scratch.succeeds(&["stat", "s", "--json"]))[0];
+    assert_eq!(
+        (&facts["lossless"][0]["lag"], &facts["lossless"][0]["pid"]),
+        (&2.into(), &pid.into())
+    );
+    drop(reader);
+}
+
 /// Names the folder of the stream that [`holds_and_ends`] is to hold.
 const HELD_FOLDER: &str = "THALWEG_TEST_HELD_FOLDER";
 

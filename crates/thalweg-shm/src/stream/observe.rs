@@ -16,7 +16,7 @@ use super::error::{OpenError, StaleReason};
 use super::publication::Publication;
 use crate::protocol::publish::Record;
 use crate::protocol::sync::{Ordering, fence};
-use crate::protocol::words::{AttachmentId, LockWord, Sequence, Ticket};
+use crate::protocol::words::{AttachmentId, LockWord, Sequence};
 use crate::segment::header::Header;
 use crate::segment::name::file_name;
 
@@ -43,6 +43,17 @@ pub struct ObservedPin {
     pub slot: usize,
     /// Who holds it.
     pub holder: ObservedProcess,
+}
+
+/// The lossless readers of one process: the writer waits for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedSubscriber {
+    /// Whose readers.
+    pub process: ObservedProcess,
+    /// Frames they are behind the newest.
+    pub lag: u64,
+    /// As many as they may be behind before the writer waits.
+    pub budget: usize,
 }
 
 /// What lies in a slot.
@@ -75,6 +86,12 @@ pub struct Observation {
     pub pins: Vec<ObservedPin>,
     /// Frames that can be borrowed at once.
     pub pin_limit: usize,
+    /// Of these, how many stand for the budgets of lossless readers instead.
+    pub reserved_pins: usize,
+    /// Processes with lossless readers.
+    pub lossless: Vec<ObservedSubscriber>,
+    /// True while the writer waits for one of them (or died doing so).
+    pub writer_waits_for_room: bool,
     /// Who holds the writer lock.
     pub lock_holder: Option<ObservedProcess>,
     /// True if somebody waits for the writer lock, or did a moment ago.
@@ -156,6 +173,19 @@ impl StreamObserver {
             attached,
             pins: self.pins(),
             pin_limit: words.ticket_count(),
+            reserved_pins: words
+                .taken_tickets()
+                .filter(|ticket| ticket.is_reserved())
+                .count(),
+            lossless: words
+                .subscribers()
+                .map(|subscriber| ObservedSubscriber {
+                    process: self.process(subscriber.owner),
+                    lag: head.count().saturating_sub(subscriber.cursor),
+                    budget: subscriber.budget.into(),
+                })
+                .collect(),
+            writer_waits_for_room: words.control.space.waiting.load(Ordering::Relaxed) != 0,
             lock_holder: lock.owner().map(|owner| self.process(owner)),
             lock_is_contended: lock.has_waiters(),
             last_writer: last_writer.map(|writer| self.process(writer)),
@@ -182,9 +212,9 @@ impl StreamObserver {
 
     fn pins(&self) -> Vec<ObservedPin> {
         let words = self.attachment.words();
-        (0..words.ticket_count())
-            .filter_map(|index| {
-                let ticket = Ticket(words.control.ticket(index).load(Ordering::Acquire));
+        words
+            .taken_tickets()
+            .filter_map(|ticket| {
                 let slot = (0..words.slots.len()).find(|&slot| ticket.names(slot))?;
                 Some(ObservedPin {
                     slot,
@@ -241,6 +271,13 @@ impl Observation {
             .collect();
         held.sort_by_key(|publication| publication.count);
         held
+    }
+
+    /// The lossless readers the writer has to wait for before it can begin another frame.
+    pub fn holding_up(&self) -> impl Iterator<Item = &ObservedSubscriber> {
+        self.lossless
+            .iter()
+            .filter(|subscriber| subscriber.lag >= subscriber.budget as u64)
     }
 
     /// Time since the newest publication in ns; `None` before the first.

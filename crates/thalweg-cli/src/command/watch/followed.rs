@@ -228,6 +228,11 @@ impl Stream {
 
     fn state(&self) -> String {
         let seen = &self.facts.seen;
+        if seen.stale.is_none()
+            && let Some(slow) = seen.holding_up().next()
+        {
+            return format!("held up by {}", process_word(&slow.process));
+        }
         match seen.stale {
             Some(StaleReason::Unlinked) => "unlinked",
             Some(StaleReason::Replaced) => "replaced",
