@@ -41,8 +41,13 @@ fn scratch() -> Scratch {
 
 impl Scratch {
     fn stream(&self, elements: usize, slots: usize) -> Stream {
+        self.stream_that(elements, slots, false)
+    }
+
+    fn stream_that(&self, elements: usize, slots: usize, reuse_slots: bool) -> Stream {
         let options = StreamOptions {
             slots,
+            reuse_slots,
             ..StreamOptions::new(DType::Uint64, &[elements])
         };
         self.directory.create("s", &options).unwrap()
@@ -139,10 +144,12 @@ fn idle_subscriber(scratch: &Scratch, budget: usize) -> Child {
 
 #[test]
 fn a_slow_reader_loses_nothing_against_a_fast_writer() {
-    const FRAMES: u64 = 3000;
+    const FRAMES: u64 = 2000;
     let scratch = scratch();
-    for (slots, budget) in [(2, 1), (2, 2), (3, 2), (4, 2), (4, 4), (5, 3)] {
-        let stream = scratch.stream(100, slots);
+    let cases = [(2, 1), (2, 2), (3, 2), (4, 2), (4, 4), (5, 3)];
+    let cases = cases.map(|case| [(case, false), (case, true)]);
+    for ((slots, budget), reuse_slots) in cases.into_iter().flatten() {
+        let stream = scratch.stream_that(100, slots, reuse_slots);
         let mut reader = stream.subscribe(budget).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| (1..=FRAMES).for_each(|value| write(&stream, value)));

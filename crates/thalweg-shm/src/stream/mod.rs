@@ -330,7 +330,8 @@ impl Stream {
 
     /// A reader that gets every frame from now on, in order, in place. The writer waits before it
     /// begins a frame that would leave the reader more than `budget` frames behind, so
-    /// whoever subscribes has to read, or end the subscription by dropping it.
+    /// whoever subscribes has to read, or end the subscription by dropping it. A thread that writes
+    /// what it reads losslessly itself would wait for itself.
     ///
     /// A budget of up to two costs nothing; every further frame takes one of the tickets that
     /// borrowing takes, too. The readers of one process share a subscription: none of them is

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thalweg_os::clock::{deadline_after, monotonic_ns};
 use thalweg_os::process::ProcessIdentity;
 use thalweg_shm::protocol::words::Who;
-use thalweg_shm::stream::error::{BorrowError, ReadError, RowsError, WaitError};
+use thalweg_shm::stream::error::{BorrowError, ReadError, RowsError, SubscribeError, WaitError};
 use thalweg_shm::{
     ArrayMut, ArrayRef, Loan, NextAfter, Patience, Publication, PublishOptions, Stream,
     StreamDirectory, WaitPolicy, WriteLock,
@@ -401,9 +401,10 @@ impl Actor {
 
     /// Subscribes for a while: every frame comes, in order, and stays while it is looked at.
     fn follow(&mut self, stream: &Stream) {
-        let budget = 1 + self.random.below(2) as usize;
+        let budget = 1 + self.random.below(self.setting.slots as u64) as usize;
         let mut reader = match stream.subscribe(budget) {
             Ok(reader) => reader,
+            Err(SubscribeError::Limit { .. }) => return self.linger(),
             Err(error) => return self.unexpected(&error),
         };
         for _ in 0..self.random.below(10) {
