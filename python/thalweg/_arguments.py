@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import operator
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 FRAME_ID_MASK: Final = (1 << 64) - 1
+_CASTING_RULES: Final = ("no", "equiv", "safe", "same_kind", "unsafe")
 
 
 def checked_name(name: object) -> str:
@@ -31,6 +33,8 @@ def checked_shape(shape: Iterable[int] | None) -> tuple[int, ...]:
         raise ValueError("shape needs at least one dimension, got ()")
     if any(extent <= 0 for extent in extents):
         raise ValueError(f"shape {extents} is not valid: every dimension must be positive")
+    if max(extents) > sys.maxsize:
+        raise ValueError(f"shape {extents} is too large for any memory")
     return extents
 
 
@@ -75,17 +79,43 @@ def checked_after(after: Any) -> int:
     """A count to wait to see passed."""
     try:
         count = int(after)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise ValueError(f"after must be an integer, got {after!r}") from problem
     if count < 0:
         raise ValueError(f"after must not be negative, got {after}")
-    return count
+    # No stream ever counts that far, so waiting for more is the same.
+    return min(count, FRAME_ID_MASK)
+
+
+def check_duration(timeout: float | None) -> None:
+    """An error if `timeout` is negative."""
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout must not be negative, got {timeout} s")
+
+
+def check_casting(casting: str) -> None:
+    """An error if NumPy has no such rule, also where nothing is to be converted."""
+    if casting not in _CASTING_RULES:
+        raise ValueError(f"casting must be one of {', '.join(_CASTING_RULES)}, got {casting!r}")
+
+
+def checked_unsigned(value: Any, what: str) -> int:
+    """`value` if it is an integer and not negative; `what` says what it is."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, got {value!r}") from None
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, got {value}")
+    return number
 
 
 def checked_group(group: str | int | None) -> int | None:
     """Number of the group."""
+    if group is None:
+        return None
     if not isinstance(group, str):
-        return group
+        return checked_unsigned(group, "group")
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
@@ -27,7 +28,12 @@ async def awaited(pending: Pending[Result], timeout: float | None, timed_out: st
         pending: the wait.
         timeout: seconds; None waits for ever, and no more than one look is taken for 0 and less.
         timed_out: message of the TimeoutError.
+
+    Raises:
+        ValueError: `timeout` is not a number.
     """
+    if timeout is not None and math.isnan(timeout):
+        raise ValueError(f"timeout must be a number of seconds or None, got {timeout}")
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):

@@ -20,6 +20,7 @@ from thalweg._arguments import (
     checked_group,
     checked_name,
     checked_shape,
+    checked_unsigned,
 )
 from thalweg._awaiting import awaited
 from thalweg._gpu import refuse_gpu_stream
@@ -95,8 +96,8 @@ def create(
         {
             "shape": extents,
             "dtype": element.name,
-            "slots": DEFAULT_SLOTS if slots is None else slots,
-            "mode": mode,
+            "slots": DEFAULT_SLOTS if slots is None else checked_unsigned(slots, "slots"),
+            "mode": checked_unsigned(mode, "mode"),
             "group": checked_group(group),
             "strict": on_abort == "invalidate",
             "notify": bool(notify),

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import _native
-from thalweg._arguments import checked_after, checked_frame_id
+from thalweg._arguments import (
+    check_casting,
+    check_duration,
+    checked_after,
+    checked_frame_id,
+)
 from thalweg._awaiting import awaited
 from thalweg._lossless import LosslessReader
 from thalweg._native import Frame, Loan, ReadFacts, StaleStreamError
@@ -273,6 +278,8 @@ class SharedMemory:
         """
         if frame_id is not None:
             frame_id = checked_frame_id(frame_id)
+        if casting != "unsafe":
+            check_casting(casting)
         if not self._native.write(value, frame_id, timeout):
             self._native.write(self._converted(value, casting), frame_id, timeout)
 
@@ -291,6 +298,8 @@ class SharedMemory:
             As `write`.
         """
         frame_id = checked_frame_id(frame_id)
+        if casting != "unsafe":
+            check_casting(casting)
         if not self._native.write(value, frame_id, timeout, "write_locked"):
             converted = self._converted(value, casting)
             self._native.write(converted, frame_id, timeout, "write_locked")
@@ -790,8 +799,7 @@ class SharedMemory:
 
     async def _count_awaited(self, after: int, timeout: float | None, safe: bool) -> int:
         after = checked_after(after)
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout must not be negative, got {timeout} s")
+        check_duration(timeout)
         if not safe:
             self._native.check_peek()
         return await awaited(

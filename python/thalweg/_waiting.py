@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from thalweg import _native
-from thalweg._arguments import checked_after
+from thalweg._arguments import check_duration, checked_after
 from thalweg._awaiting import awaited
 from thalweg._handle import SharedMemory
 
@@ -37,6 +37,7 @@ async def wait_any_async(
 ) -> int:
     """As `wait_any`, in asyncio, for any number of streams."""
     pairs = _checked(streams)
+    check_duration(timeout)
     names = ", ".join(repr(native.name) for native, _ in pairs)
     return await awaited(
         _native.any_pending(pairs), timeout, f"timed out waiting for any of the streams {names}"
