@@ -70,6 +70,8 @@ pub(crate) struct Attachment {
     pub(crate) cached_head: AtomicU64,
     /// Fork generation in which a frame is being written, or 0. Used under the lock.
     pub(crate) writing_since: AtomicU64,
+    /// When a reader last found the writer of an unfinished frame alive, in monotonic ns.
+    pub(crate) writer_seen_alive_ns: AtomicU64,
     pub(crate) pins: Mutex<Vec<LocalPin>>,
     pub(crate) subscriptions: Mutex<Subscriptions>,
     /// Writable mappings to lend memory from, see [`super::lent`]; usually none or one.
@@ -163,6 +165,7 @@ impl Attachment {
             holder: Holder::default(),
             cached_head: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
+            writer_seen_alive_ns: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),
             subscriptions: Mutex::default(),
             windows: Mutex::new(Vec::new()),

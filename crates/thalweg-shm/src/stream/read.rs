@@ -12,10 +12,14 @@ use crate::copy::copy_bytes;
 use crate::protocol::publish::Record;
 use crate::protocol::snapshot::{Look, STANDSTILL_ROUNDS, Standstill};
 use crate::protocol::sync::{Ordering, fence};
-use crate::protocol::words::Head;
+use crate::protocol::words::{Head, LockWord};
+use crate::segment::header::flags;
 
 /// Copies that may be overtaken by the writer before a pin is tried.
 const UNPINNED_ATTEMPTS: u32 = 3;
+/// How long a writer that was found alive is not asked after again.
+const BELIEVED_ALIVE_NS: u64 = 1_000_000;
+
 impl Attachment {
     /// Copies the newest frame to `target`; zeros and count 0 before the first.
     ///
@@ -121,12 +125,46 @@ impl Attachment {
     /// An error when the newest frame is not what it should be: abandoned in a strict stream, or
     /// never completed at all.
     pub(crate) fn check_consistent(&self, head: Head) -> Result<(), ()> {
-        let never_completed = head.count() == 0 && self.words().has_attempts();
-        if head.is_invalid() || never_completed {
-            Err(())
-        } else {
-            Ok(())
+        if head.is_invalid() {
+            return Err(());
         }
+        let is_first = head.count() == 0;
+        if is_first && self.words().has_attempts() {
+            return Err(());
+        }
+        let heeds_deaths = is_first || self.header.has(flags::STRICT);
+        if heeds_deaths && self.writer_died_at(head) {
+            return Err(());
+        }
+        Ok(())
+    }
+
+    /// True when the frame after `head` was begun by a process that died, and nobody came yet to
+    /// clear up after it.
+    ///
+    /// Asking the system costs microseconds, so a writer found alive is believed to live for the
+    /// next millisecond.
+    fn writer_died_at(&self, head: Head) -> bool {
+        let words = self.words();
+        let lock = &words.control.writer.lock;
+        let seen = LockWord(lock.load(Ordering::Acquire));
+        let Some(owner) = seen.owner() else {
+            return false;
+        };
+        if !words.is_being_written(head) {
+            return false;
+        }
+        let now_ns = monotonic_ns();
+        let looked_ns = self.writer_seen_alive_ns.load(Ordering::Relaxed);
+        if now_ns.saturating_sub(looked_ns) < BELIEVED_ALIVE_NS {
+            return false;
+        }
+        if !self.is_dead(owner) {
+            self.writer_seen_alive_ns.store(now_ns, Ordering::Relaxed);
+            return false;
+        }
+        // Still the same holder, and nothing published: so the mark was its.
+        lock.load(Ordering::Acquire) >> 1 == seen.0 >> 1 && words.head().same_frame(head)
     }
 
     /// Counts and record of the newest frame, without its payload. Only the count, if the record

@@ -274,7 +274,10 @@ impl Waiter<'_> {
     /// What is looked at rarely: the caller's interrupt, and whether the name still leads here.
     fn slice_checks(&self, after: u64) -> Result<(), WaitError> {
         self.check_interrupt()?;
+        // Also finds a writer that died, which tells nobody.
+        let newer = self.look(after)?;
         if let Some(reason) = self.attachment.stale_reason()
+            && newer.is_none()
             && self.look(after)?.is_none()
         {
             return Err(WaitError::Stale {
