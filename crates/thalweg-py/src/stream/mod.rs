@@ -126,6 +126,13 @@ impl StreamHandle {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The levels without those a forked child inherited: they are the parent's.
+    fn own_locks(&self) -> MutexGuard<'_, Vec<WriteLock>> {
+        let mut locks = self.locks();
+        locks.retain(|lock| lock.depth() > 0);
+        locks
+    }
+
     fn is_open(&self) -> bool {
         self.slot().is_some()
     }
@@ -204,7 +211,7 @@ impl StreamHandle {
                 error::quoted(&self.name)
             ))
         };
-        let mut locks = self.locks();
+        let mut locks = self.own_locks();
         if stream.lock_depth() == 0 && !locks.is_empty() {
             return Err(refuse("another thread's"));
         }
@@ -272,7 +279,7 @@ impl StreamHandle {
     /// Closes the handle; what it held, unless it was closed already.
     fn take(&self) -> PyResult<Option<Arc<Stream>>> {
         let mut slot = self.slot();
-        let mut locks = self.locks();
+        let mut locks = self.own_locks();
         let Some(stream) = slot.as_ref() else {
             return Ok(None);
         };
