@@ -1,4 +1,4 @@
-"""Conversion to the stream's dtype: NumPy's, unsafe unless asked otherwise, before anything happens."""
+"""Conversion to the stream's dtype: NumPy's, unsafe unless asked otherwise, and done first."""
 
 import warnings
 

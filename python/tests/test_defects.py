@@ -113,7 +113,7 @@ def test_starvation_looking_at_a_frame_does_not_keep_others_out():
 def test_a_writer_killed_mid_write_and_the_next_to_come_is_a_writer(
     start_python, meanwhile, readonly
 ):
-    """The parity of the sequence was inverted: torn frames were returned for good, idle ones not."""
+    """The sequence was inverted: torn frames were returned for good, idle ones not."""
     with thalweg.stream("parity", shape=(100_000,)) as shm:
         with thalweg.open("parity", readonly=readonly) as reader:
             shm.write(np.zeros(100_000))
@@ -268,7 +268,7 @@ def test_d_views_of_closed_handles_can_be_touched(run_python, how):
 
 
 def test_d_a_closed_handle_answers_instead_of_crashing(run_python):
-    """`to_config()` of a closed handle crashed, and so did the original of a dropped `copy.copy`."""
+    """`to_config()` of a closed handle crashed, as did the original of a dropped `copy.copy`."""
     run_python(
         """
         import copy, gc, numpy as np, thalweg
@@ -452,7 +452,8 @@ def test_h_a_large_frame_that_changes_all_the_time_can_be_read(start_python):
         shm.wait_for_count(after=1, timeout=60)
         for _ in range(20):
             publication = shm.read_publication(timeout=30)
-            assert publication.payload[0] == publication.payload[-1] == (publication.count - 1) % 256
+            first, last = publication.payload[0], publication.payload[-1]
+            assert first == last == (publication.count - 1) % 256
         stopped(process, shm)
 
 

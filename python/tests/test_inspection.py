@@ -224,8 +224,8 @@ def test_types_of_attributes(shm):
 
 LIVE = """count write_sequence write_time frame_id creator_pid age last_read_count missed_writes
     total_missed_writes""".split()
-STEADY = """name shape dtype size gpu_device gpu_enabled cpu_mirror owner readonly instance_id notify
-    slots""".split()
+STEADY = """name shape dtype size gpu_device gpu_enabled cpu_mirror owner readonly instance_id
+    notify slots""".split()
 
 
 @pytest.mark.parametrize("how", ["close", "unlink"])
@@ -546,7 +546,8 @@ def test_dlpack_hands_out_owned_copies(shm):
 
 
 def test_names_are_listed_sorted_and_as_given():
-    names = ["z", "a", "Ünïcödé ✓", "a/b", "%", "é" * 128, "x" * 256, ".", "..", "ps_123", "thalweg.q"]
+    names = ["z", "a", "Ünïcödé ✓", "a/b", "%", ".", "..", "ps_123", "thalweg.q"]
+    names += ["é" * 128, "x" * 256]
     handles = [thalweg.create(name, shape=(1,)) for name in names]
     assert thalweg.list_streams() == sorted(names)
     assert {thalweg.stat(name)["name"] for name in names} == set(names)

@@ -283,12 +283,12 @@ def test_ctrl_c_in_a_wait_for_the_lock_leaks_nothing_to_other_threads(run_python
                 while True:
                     with open(f"/proc/self/task/{{os.getpid()}}/syscall") as file:
                         word = file.read().split()
-                    if len(word) > 1 and any(begin <= int(word[1], 16) < end for begin, end in ours):
+                    if len(word) > 1 and any(int(word[1], 16) in part for part in ours):
                         break
                 os.kill(os.getpid(), signal.SIGINT)
                 done.wait()
         with open("/proc/self/maps") as maps:
-            ours = [[int(bound, 16) for bound in line.split()[0].split("-")]
+            ours = [range(*(int(bound, 16) for bound in line.split()[0].split("-")))
                     for line in maps if os.environ["THALWEG_SHM_DIR"] in line]
         thread = threading.Thread(target=hold)
         thread.start()

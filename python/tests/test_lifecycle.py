@@ -1,4 +1,4 @@
-"""How streams and handles come and go: closing, unlinking, generations, forks and other processes."""
+"""How streams and handles come and go: closing, unlinking, generations, forks."""
 
 import asyncio
 import gc

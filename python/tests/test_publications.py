@@ -225,7 +225,8 @@ def test_missed_frames_are_counted_from_the_count_at_attach(pair):
     writer, _ = pair
     write_numbered(writer, 5)
     with thalweg.open("publications") as reader:
-        assert (reader.last_read_count, reader.missed_writes, reader.total_missed_writes) == (5, 0, 0)
+        assert (reader.last_read_count, reader.missed_writes) == (5, 0)
+        assert reader.total_missed_writes == 0
         assert reader.read_publication().missed_publications == 0
         table = [(1, 0, 0), (4, 3, 3), (0, 0, 3), (2, 1, 4), (1, 0, 4), (7, 6, 10)]
         for frames, missed, total in table:

@@ -417,9 +417,9 @@ class SharedMemory:
 
         Args:
             safe: False does not copy: the result is a read-only view of the newest frame's memory,
-                which stays as it is while the calling thread holds the lock, as it has to, and writes
-                no more than one frame itself. To change a frame in place use `write_view`; to look at
-                one without the lock, `borrow`.
+                which stays as it is while the calling thread holds the lock, as it has to, and
+                writes no more than one frame itself. To change a frame in place use `write_view`;
+                to look at one without the lock, `borrow`.
             out: an array of the stream's shape to copy into. Another dtype is converted as
                 `numpy.copyto` does by default, refusing to lose more than precision. When the call
                 fails, its contents are undefined.
