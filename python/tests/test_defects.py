@@ -168,6 +168,7 @@ def test_b_a_handler_that_raises_into_writes_poisons_nothing(run_python):
         import signal, numpy as np, thalweg
         shm = thalweg.create("interrupted", shape=(100,))
         values = np.ones(100)
+        shm.write(values)
         armed = False
         def handler(*_):
             global armed
