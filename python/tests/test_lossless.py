@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import threading
 
 import numpy as np
@@ -145,3 +146,91 @@ def test_waiting_ends_with_the_stream(shm):
     thalweg.unlink("lossless")
     with pytest.raises(thalweg.StaleStreamError, match="unlinked"):
         next(reader)
+
+
+def test_a_reader_dies_while_signals_keep_the_writer_awake(shm, start_python):
+    """Sleeps that signals cut short are not the slices after which the writer looks for the dead."""
+    process = start_python(
+        """
+        import sys, thalweg
+        reader = thalweg.open("lossless").subscribe(budget=1)
+        print("subscribed")
+        sys.stdin.read()
+        """
+    )
+    assert process.stdout.readline() == "subscribed\n"
+    shm.write([1, 1, 1], timeout=30)
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    killer = threading.Timer(0.2, process.kill)
+    try:
+        killer.start()
+        shm.write([2, 2, 2], timeout=30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        killer.join()
+        process.wait()
+    assert shm.count == 2
+
+
+def test_a_signal_handler_cannot_write_into_a_write_that_waits(shm):
+    refused = []
+
+    def handler(*_):
+        reader.read_next(timeout=0)
+        try:
+            shm.write([9, 9, 9], timeout=0)
+        except RuntimeError as problem:
+            refused.append(str(problem))
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        with shm.subscribe(budget=1) as reader:
+            shm.write([1, 1, 1], timeout=0)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            shm.write([2, 2, 2], timeout=30)
+            assert reader.read_next(timeout=0).payload[0] == 2
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert "being written already" in refused[0]
+    assert (shm.count, shm.read()[0]) == (2, 2)
+
+
+def test_closing_ends_the_read_of_another_thread(shm):
+    reader = shm.subscribe(budget=1)
+    raised = []
+
+    def read():
+        try:
+            reader.read_next()
+        except RuntimeError as problem:
+            raised.append(str(problem))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while reader_is_free(reader):
+        pass
+    reader.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert "was closed" in raised[0]
+    for value in range(5):
+        shm.write(np.full(3, value), timeout=30)
+
+
+def reader_is_free(reader):
+    try:
+        return reader.position >= 0
+    except RuntimeError:
+        return False
+
+
+def test_closing_the_handle_ends_its_subscriptions(shm):
+    handle = thalweg.open("lossless")
+    reader = handle.subscribe(budget=1)
+    handle.close()
+    for value in range(5):
+        shm.write(np.full(3, value), timeout=0)
+    with pytest.raises(RuntimeError, match="was closed"):
+        reader.read_next(timeout=0)

@@ -196,6 +196,140 @@ def test_views_that_outlive_a_block_become_private_copies(shm, derive, scope):
     assert not array.flags.writeable
 
 
+@pytest.mark.parametrize(
+    "rebind",
+    [
+        lambda array: array.view(np.recarray),
+        memoryview,
+        lambda array: np.ma.array(array, copy=False),
+        lambda array: np.ndarray(array.shape, array.dtype, array.base.base),
+    ],
+    ids=["recarray", "memoryview", "masked", "same memory"],
+)
+@pytest.mark.parametrize("keeps_the_array", [True, False])
+def test_what_takes_the_place_of_the_blocks_variable_is_found(shm, rebind, keeps_the_array):
+    def write():
+        with shm.loan() as array:
+            array[...] = 5
+            survivor = rebind(array)
+            if not keeps_the_array:
+                del array
+        return survivor
+
+    survivor = np.asarray(write())
+    survivor.flat[0] = 7
+    assert (shm.read() == 5).all()
+    for value in range(6, 16):
+        with shm.loan() as array:
+            array[...] = value
+        survivor.flat[1] = 8
+        assert (shm.read() == value).all()
+
+
+def test_a_forked_child_cannot_change_the_frame_its_parent_writes(run_python):
+    run_python(
+        """
+        import os, signal
+        import numpy as np
+        import thalweg
+
+        with thalweg.stream("forked", shape=(4, 8)) as shm:
+            shm.write(np.zeros((4, 8)))
+            said, asked = os.pipe(), os.pipe()
+            with shm.loan() as array:
+                array[...] = 5
+                child = os.fork()
+                if child == 0:
+                    os.read(asked[0], 1)
+                    array[...] = 66
+                    os.write(said[1], b"x")
+                    signal.pause()
+            assert (shm.read() == 5).all()
+            os.write(asked[1], b"x")
+            os.read(said[0], 1)
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            assert (shm.read() == 5).all()
+            for value in range(10):
+                with shm.loan() as array:
+                    array[...] = value
+                assert (shm.read() == value).all()
+        """
+    )
+
+
+def test_a_forked_child_holds_a_frame_it_asks_for_itself(run_python):
+    run_python(
+        """
+        import os
+        import numpy as np
+        import thalweg
+
+        with thalweg.stream("forked", shape=(4,), slots=6) as shm:
+            shm.write(np.full(4, 1.0))
+            frame = shm.borrow()
+            said, asked = os.pipe(), os.pipe()
+            child = os.fork()
+            if child == 0:
+                array = np.asarray(frame)
+                os.write(said[1], b"x")
+                os.read(asked[0], 1)
+                os._exit(0 if (array == 1).all() else 1)
+            os.read(said[0], 1)
+            frame.release()
+            for value in range(2, 40):
+                shm.write(np.full(4, value))
+            os.write(asked[1], b"x")
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        """
+    )
+
+
+def test_a_process_out_of_descriptors_takes_nobody_for_dead(shm, start_python):
+    shm.write(np.ones((4, 8)))
+    process = start_python(
+        """
+        import os, resource, sys
+        import numpy as np
+        import thalweg
+
+        shm = thalweg.open("views")
+        with shm.locked():
+            print("attached")
+        sys.stdin.readline()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        try:
+            shm.borrow()
+            print("borrowed")
+        except RuntimeError as problem:
+            print("all" in str(problem))
+        try:
+            shm.write(np.zeros((4, 8)), timeout=0.1)
+            print("wrote")
+        except TimeoutError:
+            print(True)
+        """
+    )
+    assert process.stdout.readline() == "attached\n"
+    frames = [shm.borrow()]
+    shm.write(np.full((4, 8), 2))
+    frames.append(shm.borrow())
+    shm.write(np.full((4, 8), 3))
+    with shm.locked():
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.stdout.read() == "True\nTrue\n"
+    process.wait()
+    assert (frames[0].array == 1).all()
+    assert (frames[1].array == 2).all()
+
+
 def test_views_that_are_gone_cost_nothing(shm, shared_memory_folder):
     def mappings():
         with open("/proc/self/maps") as maps:

@@ -6,8 +6,6 @@ use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
 
-const PAGE_BYTES: usize = 4096;
-
 /// What a mapping may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
@@ -74,11 +72,12 @@ impl Mapping {
         range: std::ops::Range<usize>,
         fill: impl FnOnce(NonNull<u8>, NonNull<u8>, usize),
     ) -> io::Result<()> {
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let page_bytes = rustix::param::page_size();
+        let start = range.start / page_bytes * page_bytes;
         let end = range
             .end
-            .next_multiple_of(PAGE_BYTES)
-            .min(self.size_bytes.next_multiple_of(PAGE_BYTES));
+            .next_multiple_of(page_bytes)
+            .min(self.size_bytes.next_multiple_of(page_bytes));
         let size_bytes = end.saturating_sub(start);
         if size_bytes == 0 {
             return Ok(());

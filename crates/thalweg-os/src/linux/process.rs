@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open,
-    set_parent_process_death_signal,
+    set_parent_process_death_signal, test_kill_process,
 };
 use rustix::time::Timespec;
 
@@ -81,7 +81,12 @@ impl ProcessIdentity {
         };
         match start_ticks(&shown_as.to_string()) {
             Ok(ticks) if ticks == self.start_ticks => Liveness::Alive,
-            _ => Liveness::Dead,
+            // Its pid is another process's by now.
+            Ok(_) => Liveness::Dead,
+            // Ended meanwhile; or `/proc` hides it, or this process has no descriptor left to look:
+            // that must never pass for a death.
+            Err(_) if has_gone(pid, descriptor.as_ref()) => Liveness::Dead,
+            Err(_) => Liveness::Unknown,
         }
     }
 }
@@ -114,6 +119,14 @@ fn pid_in_proc(descriptor: &OwnedFd) -> Option<u32> {
     let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     // Not positive where `/proc` does not show it.
     pid.trim().parse().ok().filter(|&pid| pid > 0)
+}
+
+/// Whether a process that could be looked at no closer is known to have ended.
+fn has_gone(pid: Pid, descriptor: Option<&OwnedFd>) -> bool {
+    match descriptor {
+        Some(descriptor) => has_ended(descriptor),
+        None => test_kill_process(pid) == Err(Errno::SRCH),
+    }
 }
 
 fn has_ended(descriptor: &OwnedFd) -> bool {

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -190,6 +190,9 @@ impl Frame {
             if lease.is_released {
                 return Err(frame.released());
             }
+            if lease.frame.as_ref().is_some_and(|own| !own.is_protected()) {
+                return Err(frame.not_own());
+            }
             lease.buffers += 1;
         }
         // SAFETY: CPython passed `view` and `flags`. The layout is part of `slf`, which keeps the
@@ -211,6 +214,14 @@ impl Frame {
 }
 
 impl Frame {
+    fn not_own(&self) -> PyErr {
+        PyRuntimeError::new_err(format!(
+            "this frame of stream {} belongs to the parent process, and no ticket was free to hold it \
+             here, too; borrow() a new one",
+            crate::error::quoted(&self.name)
+        ))
+    }
+
     fn released(&self) -> PyErr {
         PyValueError::new_err(format!(
             "this frame of stream {} was released; borrow() a new one",

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use thalweg::shm::stream::error::{LockError, WriteError};
 use thalweg::{Loan, Patience, PublishOptions, Stream};
 
@@ -53,6 +54,7 @@ struct Open {
     /// What the block gets: a view of all of `root`.
     view: Py<PyAny>,
     root_references: isize,
+    lent_references: isize,
 }
 
 impl WriteScope {
@@ -130,12 +132,14 @@ impl WriteScope {
         let (shape, dtype) = (self.stream.shape(), self.stream.dtype().name());
         let root = numpy::array_over(lent.as_any(), shape, dtype)?;
         let view = root.get_item(py.Ellipsis())?;
+        let lent_references = references(lent.as_any());
         let opened = Open {
             lease: Lease {
                 lent: lent.unbind(),
                 is_settled: false,
             },
             loan,
+            lent_references,
             root_references: references(&root),
             root: root.unbind(),
             view: view.clone().unbind(),
@@ -217,13 +221,7 @@ impl Open {
         let root = self.root.bind(py);
         let view = self.view.bind(py);
         let lent = self.lease.lent.get();
-        // Of `view` there is this reference and the block's variable, if the block gets it; more may be a
-        // tensor of another library or a memoryview.
-        let own_references = if contents == Contents::Rows { 1 } else { 2 };
         lent.end();
-        let has_survivors = references(root) > self.root_references
-            || references(view) > own_references
-            || lent.buffers() > 0;
         // First the root: an array over a read-only one cannot be made writable again. Both are
         // plain arrays, for which this cannot fail.
         for array in [root, view] {
@@ -231,6 +229,17 @@ impl Open {
                 refused.write_unraisable(py, Some(array));
             }
         }
+        // Counted last, because what came before may have run Python code. Arrays hang on `root`,
+        // whatever else NumPy and others make of it holds `lent`, a buffer of it, or `view`.
+        let is_held_elsewhere = match references(view) {
+            1 => false,
+            2 => contents == Contents::Rows || !is_local_variable(view),
+            _ => true,
+        };
+        let has_survivors = is_held_elsewhere
+            || references(root) > self.root_references
+            || references(self.lease.lent.bind(py).as_any()) > self.lent_references
+            || lent.buffers() > 0;
         if has_survivors {
             py.detach(|| lent.memory().revoke())?;
         } else {
@@ -239,6 +248,20 @@ impl Open {
         self.lease.is_settled = true;
         Ok(())
     }
+}
+
+/// Whether a variable of the block's function is `object` itself. An array has no list of its
+/// holders, and one further reference may be that variable or a view some other library made.
+fn is_local_variable(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the interpreter is attached; a borrowed reference, or null where no Python runs.
+    let locals = unsafe { ffi::PyEval_GetLocals() };
+    // SAFETY: null, or an object that its frame keeps alive.
+    let locals = unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), locals) };
+    locals.is_some_and(|locals| {
+        locals
+            .cast::<PyDict>()
+            .is_ok_and(|locals| locals.values().iter().any(|value| value.is(object)))
+    })
 }
 
 /// How many references to `object` there are.

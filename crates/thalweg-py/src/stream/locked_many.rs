@@ -57,12 +57,13 @@ impl LockedMany {
         let entered: Vec<Py<PyAny>> = self.scopes().drain(..).collect();
         for scope in entered.into_iter().rev() {
             let arguments = (&exception[0], &exception[1], &exception[2]);
-            match scope
+            let left = scope
                 .bind(py)
                 .call_method1(intern!(py, "__exit__"), arguments)
-            {
-                Ok(answer) => {
-                    if !exception[0].is_none() && answer.is_truthy()? {
+                .and_then(|answer| answer.is_truthy());
+            match left {
+                Ok(swallows) => {
+                    if swallows && !exception[0].is_none() {
                         is_swallowed = true;
                         exception = std::array::from_fn(|_| py.None().into_bound(py));
                     }

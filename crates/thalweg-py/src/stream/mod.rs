@@ -7,11 +7,12 @@ mod pending;
 mod reads;
 mod rows;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub(crate) use lock_scope::LockScope;
 pub(crate) use locked_many::LockedMany;
 pub(crate) use lossless::LosslessReader;
+use lossless::Subscription;
 pub(crate) use pending::{Pending, PendingOpen, any_pending};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -79,6 +80,8 @@ pub(crate) struct StreamHandle {
     is_readonly: bool,
     newness: Newness,
     reads: Reads,
+    /// Subscriptions made through this handle, which end with it.
+    lossless: Mutex<Vec<Weak<Subscription>>>,
     /// Levels of the writer lock taken through this handle. Dropped before the stream.
     locks: Mutex<Vec<WriteLock>>,
     /// `None` once closed. Calls under way hold their own share.
@@ -102,6 +105,7 @@ impl StreamHandle {
             is_readonly: role == Role::Reader || !stream.is_writable(),
             newness,
             reads: Reads::from_count(stream.count()),
+            lossless: Mutex::new(Vec::new()),
             locks: Mutex::new(Vec::new()),
             stream: Mutex::new(Some(Arc::new(stream))),
         }
@@ -124,6 +128,10 @@ impl StreamHandle {
 
     fn locks(&self) -> MutexGuard<'_, Vec<WriteLock>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lossless(&self) -> MutexGuard<'_, Vec<Weak<Subscription>>> {
+        self.lossless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The levels without those a forked child inherited: they are the parent's.
@@ -197,6 +205,12 @@ impl StreamHandle {
     fn take_lock(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let stream = self.writable_stream()?;
         let lock = self.lock_within(py, &stream, timeout)?;
+        // In the order of `take`: a handle that was closed meanwhile holds no lock.
+        let slot = self.slot();
+        if slot.is_none() {
+            drop(slot);
+            return Err(error::closed(&self.name));
+        }
         self.locks().push(lock);
         Ok(())
     }
@@ -291,6 +305,11 @@ impl StreamHandle {
         }
         locks.clear();
         stream.close();
+        for reader in self.lossless().drain(..) {
+            if let Some(reader) = reader.upgrade() {
+                reader.close();
+            }
+        }
         Ok(slot.take())
     }
 }
@@ -645,7 +664,11 @@ impl StreamHandle {
 
     /// A reader that gets every frame from now on.
     fn subscribe(&self, budget: usize) -> PyResult<LosslessReader> {
-        LosslessReader::subscribe(&self.name, &self.stream()?, budget)
+        let reader = LosslessReader::subscribe(&self.name, &self.stream()?, budget)?;
+        let mut lossless = self.lossless();
+        lossless.retain(|reader| reader.strong_count() > 0);
+        lossless.push(reader.subscription());
+        Ok(reader)
     }
 
     /// Wait until a frame above `after` has `rows` rows; with `of`, until that writing has.

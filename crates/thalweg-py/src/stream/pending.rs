@@ -64,8 +64,10 @@ impl Pending {
         match under_way.poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => Ok(None),
             Poll::Ready(outcome) => {
-                *awaited = None;
+                // Dropped without the lock: it holds Python objects.
+                let over = awaited.take();
                 drop(awaited);
+                drop(over);
                 outcome.map(Some).map_err(error::of_wait)
             }
         }
@@ -111,8 +113,9 @@ impl PendingOpen {
         match Pin::new(under_way).poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => Ok(None),
             Poll::Ready(outcome) => {
-                *opening = None;
+                let over = opening.take();
                 drop(opening);
+                drop(over);
                 let stream = outcome.map_err(error::of_open)?;
                 Ok(Some(StreamHandle::opened(stream, self.is_readonly)))
             }

@@ -36,7 +36,7 @@ pub enum PinError {
 const PIN_ROUNDS: usize = 1_000_000;
 
 /// Looks at a slot that the writer is looking at, too, before it counts as being written.
-const BUSY_ROUNDS: usize = if cfg!(loom) { 2 } else { 1000 };
+pub(super) const BUSY_ROUNDS: usize = if cfg!(loom) { 2 } else { 1000 };
 
 impl Words<'_> {
     /// Pins the newest frame for `owner`.

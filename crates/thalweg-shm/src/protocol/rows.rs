@@ -5,8 +5,9 @@
 //! afterwards whether the slot still belongs to the same writing: same count and same attempt.
 
 use super::Words;
+use super::pin::BUSY_ROUNDS;
 use super::publish::Claim;
-use super::sync::{Ordering, fence, full_fence_after_rmw};
+use super::sync::{Ordering, fence, full_fence_after_rmw, spin_loop};
 use super::words::{Live, RowsDone, Sequence};
 
 /// One writing of one frame, and how far it has come.
@@ -131,7 +132,8 @@ impl Words<'_> {
         Some(Progress {
             slot,
             announced: if is_own { done.rows() } else { 0 },
-            is_complete: !sequence.is_busy(),
+            // A slot is complete before its frame is published, and a writer may die in between.
+            is_complete: !sequence.is_busy() && self.head().count() >= sequence.count(),
             sequence: sequence.as_complete(),
         })
     }
@@ -141,11 +143,19 @@ impl Words<'_> {
     pub fn fate_of(&self, progress: &Progress) -> Fate {
         // The copies come before this look. Pairs with the barrier after the busy mark in `begin`.
         fence(Ordering::Acquire);
-        let now = self.rows_in(progress.slot);
-        if let Some(now) = now
-            && now.is_same_writing(progress)
-        {
-            return Fate::There(now);
+        for _ in 0..BUSY_ROUNDS {
+            let now = self.rows_in(progress.slot);
+            if let Some(now) = now
+                && now.is_same_writing(progress)
+            {
+                return Fate::There(now);
+            }
+            let is_marked = Sequence(self.slots[progress.slot].sequence.load(Ordering::Acquire));
+            if !is_marked.is_busy() {
+                break;
+            }
+            // A writer that looks for a slot marks a pinned one for a moment, and leaves it as it was.
+            spin_loop();
         }
         let count = progress.count();
         let is_published = self.head().count() >= count;

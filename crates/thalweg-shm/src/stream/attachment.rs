@@ -18,6 +18,7 @@ use thalweg_os::{clock, fork, futex};
 
 use super::error::{LockError, OpenError, StaleReason};
 use super::holder::Holder;
+use super::lent::Windows;
 use super::lossless::Subscriptions;
 use super::registry;
 use crate::copy::copy_bytes;
@@ -74,8 +75,8 @@ pub(crate) struct Attachment {
     pub(crate) writer_seen_alive_ns: AtomicU64,
     pub(crate) pins: Mutex<Vec<LocalPin>>,
     pub(crate) subscriptions: Mutex<Subscriptions>,
-    /// Writable mappings to lend memory from, see [`super::lent`]; usually none or one.
-    pub(crate) windows: Mutex<Vec<Arc<Mapping>>>,
+    /// Writable mappings to lend memory from, see [`super::lent`].
+    pub(crate) windows: Mutex<Windows>,
 }
 
 /// The maps in here are valid after every statement, so a panic elsewhere spoils nothing.
@@ -168,7 +169,7 @@ impl Attachment {
             writer_seen_alive_ns: AtomicU64::new(0),
             pins: Mutex::new(Vec::new()),
             subscriptions: Mutex::default(),
-            windows: Mutex::new(Vec::new()),
+            windows: Mutex::default(),
         });
         attachments.retain(|_, weak| weak.strong_count() > 0);
         attachments.insert(facts.identity, Arc::downgrade(&attachment));
@@ -357,11 +358,13 @@ impl Attachment {
 
     /// Whether the process in `row` lives.
     pub(crate) fn liveness(&self, row: usize, who: Who) -> Liveness {
-        if let Some(process) = self.process_of(who) {
-            return process.liveness();
+        if let Some(process) = self.process_of(who)
+            && let known @ (Liveness::Alive | Liveness::Dead) = process.liveness()
+        {
+            return known;
         }
-        // Its pid means nothing here; the lock its open file holds does. Opened anew, because it
-        // may share this process's.
+        // Its pid says nothing here; the lock its open file holds does. Opened anew, because it may
+        // share this process's.
         let witnessed = file::reopen(&self.file, Access::ReadOnly)
             .and_then(|file| file::is_witnessed(file, row as u64));
         match witnessed {
@@ -405,9 +408,12 @@ impl Attachment {
     /// or may live.
     pub(crate) fn begin_reaping(&self, row: usize, who: Who) -> Option<Reaping> {
         if let Some(process) = self.process_of(who) {
-            // What is dead in one's own namespace does not come back.
-            let is_dead = process.liveness() == Liveness::Dead;
-            return is_dead.then_some(Reaping { _claim: None });
+            match process.liveness() {
+                // What is dead in one's own namespace does not come back.
+                Liveness::Dead => return Some(Reaping { _claim: None }),
+                Liveness::Alive => return None,
+                Liveness::Unknown => {}
+            }
         }
         let file = file::reopen(&self.file, Access::ReadWrite).ok()?;
         let is_claimed = file::claim_witness(&file, row as u64).unwrap_or(false);

@@ -219,13 +219,17 @@ impl Attachment {
             name: self.name(),
             source,
         })?;
-        let claim = words
-            .begin(head, &WaitingWriter::new(self, patience))
-            .map_err(|error| self.not_begun(error, head, patience))?;
+        // Before the wait for room, which runs the caller's interrupt: whatever that writes would
+        // publish a frame that `head` does not know of.
+        self.writing_since.store(generation, Ordering::Relaxed);
+        let begun = words.begin(head, &WaitingWriter::new(self, patience));
+        let claim = begun.map_err(|error| {
+            self.writing_since.store(0, Ordering::Relaxed);
+            self.not_begun(error, head, patience)
+        })?;
         if self.is_progressive() {
             words.begin_rows(claim);
         }
-        self.writing_since.store(generation, Ordering::Relaxed);
         Ok((claim, head))
     }
 

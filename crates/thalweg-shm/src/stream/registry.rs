@@ -16,6 +16,7 @@ use thalweg_os::file::FileIdentity;
 use thalweg_os::fork;
 
 use super::attachment::{Attachment, LocalPin, lock_ignoring_poison};
+use super::lent::Windows;
 use super::lossless::Subscriptions;
 
 type Attachments = BTreeMap<FileIdentity, Weak<Attachment>>;
@@ -37,7 +38,7 @@ fn hold_locks_across_forks() {
     }
     // Threads that come at once may each do this, which does no harm: see `DEPTH`. Waiting for one
     // another would be one more lock.
-    let registered = fork::call_around(prepare, give_back, give_back);
+    let registered = fork::call_around(prepare, give_back, give_back_in_child);
     // It fails for want of a few bytes of memory; the next caller tries again.
     DONE.store(registered.is_ok(), Ordering::Release);
 }
@@ -46,8 +47,10 @@ fn hold_locks_across_forks() {
 struct Held {
     pins: Vec<MutexGuard<'static, Vec<LocalPin>>>,
     subscriptions: Vec<MutexGuard<'static, Subscriptions>>,
+    windows: Vec<MutexGuard<'static, Windows>>,
     attachments: MutexGuard<'static, Attachments>,
-    /// Keeps the locks of `pins` and `subscriptions` alive.
+    /// Keeps the locks of `pins`, `subscriptions` and `windows` alive; in their
+    /// order.
     alive: Vec<Arc<Attachment>>,
 }
 
@@ -90,9 +93,18 @@ extern "C" fn prepare() {
             lock_ignoring_poison(unsafe { &*pins })
         })
         .collect();
+    let windows = alive
+        .iter()
+        .map(|attachment| {
+            let windows: *const Mutex<Windows> = &raw const attachment.windows;
+            // SAFETY: `Held` keeps the attachment alive for longer than the guard.
+            lock_ignoring_poison(unsafe { &*windows })
+        })
+        .collect();
     let held = Held {
         pins,
         subscriptions,
+        windows,
         attachments,
         alive,
     };
@@ -101,6 +113,18 @@ extern "C" fn prepare() {
 }
 
 extern "C" fn give_back() {
+    give_back_after(|_held| {});
+}
+
+extern "C" fn give_back_in_child() {
+    give_back_after(|held| {
+        for (windows, attachment) in held.windows.iter_mut().zip(&held.alive) {
+            windows.leave_to_parent(attachment);
+        }
+    });
+}
+
+fn give_back_after(last: impl FnOnce(&mut Held)) {
     let depth = DEPTH.get();
     DEPTH.set(depth.saturating_sub(1));
     if depth != 1 {
@@ -109,15 +133,16 @@ extern "C" fn give_back() {
     // SAFETY: this thread, or in a child its copy, has held the lock since `prepare`. Taken out
     // first, because the lock is free as soon as its guard is dropped.
     let held = unsafe { (*HELD.0.get()).take() };
-    if let Some(Held {
-        pins,
-        subscriptions,
-        attachments,
-        alive,
-    }) = held
-    {
-        drop(pins);
-        drop(subscriptions);
+    if let Some(mut held) = held {
+        last(&mut held);
+        let Held {
+            pins,
+            subscriptions,
+            windows,
+            attachments,
+            alive,
+        } = held;
+        drop((pins, subscriptions, windows));
         drop(attachments);
         // If these are the last owners, their handles went away during the fork.
         drop(alive);

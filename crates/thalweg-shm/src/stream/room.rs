@@ -1,7 +1,9 @@
 //! A writer waiting until its lossless readers let it begin the next frame.
 
+use std::cell::Cell;
+
 use thalweg_os::clock::monotonic_ns;
-use thalweg_os::futex::{self, Wake};
+use thalweg_os::futex;
 
 use super::attachment::Attachment;
 use super::error::WriteError;
@@ -14,6 +16,8 @@ use crate::protocol::words::{AttachmentId, Head};
 pub(super) struct WaitingWriter<'a> {
     attachment: &'a Attachment,
     patience: Patience<'a>,
+    /// End of the slice under way; 0 before the first sleep.
+    slice_end_ns: Cell<u64>,
 }
 
 impl<'a> WaitingWriter<'a> {
@@ -21,18 +25,28 @@ impl<'a> WaitingWriter<'a> {
         Self {
             attachment,
             patience,
+            slice_end_ns: Cell::new(0),
         }
     }
 }
 
 impl RoomEnvironment for WaitingWriter<'_> {
     fn sleep(&self, word: &AtomicU32, expected: u32, slice_ns: u64) -> bool {
-        let slice_end_ns = monotonic_ns() + slice_ns;
+        // A slice outlives what ends a sleep: signals and bells may come more often than slices pass.
+        if self.slice_end_ns.get() == 0 {
+            self.slice_end_ns.set(monotonic_ns() + slice_ns);
+        }
+        let slice_end_ns = self.slice_end_ns.get();
         let end_ns = self
             .patience
             .deadline_ns
             .map_or(slice_end_ns, |deadline| deadline.min(slice_end_ns));
-        futex::wait(word, expected, Some(end_ns)) == Wake::TimedOut
+        futex::wait(word, expected, Some(end_ns));
+        let has_passed = monotonic_ns() >= slice_end_ns;
+        if has_passed {
+            self.slice_end_ns.set(0);
+        }
+        has_passed
     }
 
     fn clear_if_dead(&self, owner: AttachmentId) -> bool {

@@ -25,6 +25,7 @@ use scene::{
 };
 use survivor::{Abandons, Findings};
 use sweep::{Operation, Stops, sweep};
+use thalweg_shm::segment::header::flags;
 use thalweg_shm::{Patience, PublishOptions, Stream, WaitPolicy};
 use tracee::mark;
 
@@ -303,8 +304,10 @@ fn borrow_from_the_dead() {
                     let stream = opened(scene);
                     leave_debris(&stream, scene.slots);
                     mark();
-                    let _borrowed = stream.borrow().expect("the only ticket is a dead one's");
+                    // The only ticket is a dead one's. Where a lost frame is an error, this is one.
+                    let borrowed = stream.borrow();
                     mark();
+                    assert_eq!(borrowed.is_err(), stream.header().has(flags::STRICT));
                 },
                 findings: FOUR.abandoned(abandons),
                 stops: Stops::EveryChange,
