@@ -1,7 +1,7 @@
 """Shared-memory arrays and real-time compute pipelines.
 
-Streams: `create`, `open`, `stream`, `unlink`, `stat`, `list_streams`, `purge`, `locked_many`, and the
-handles they return.
+Streams: `create`, `open`, `stream`, `unlink`, `stat`, `list_streams`, `purge`, `locked_many`,
+`wait_any`, and the handles they return.
 Pipelines: `PipelineConfig`, `PipelineManager`. Kernels outside pipelines: the module `kernels`.
 What can go wrong: the module `errors`.
 """

@@ -66,13 +66,13 @@ def create(
         mode: permission bits of the stream's file. Who may not write it reads only.
         group: name or number of the group the file belongs to; None leaves it to the system.
         on_abort: what readers find after a write was given up, by an exception or by its process's
-            death: with `"keep"` the last complete frame, with `"invalidate"` InconsistentStreamError
-            until the next complete one.
+            death: with `"keep"` the last complete frame, with `"invalidate"`
+            InconsistentStreamError until the next complete one.
         progressive: let readers have rows of a frame while the others are still written; see
             `SharedMemory.write_rows` and `read_rows`.
-        replace: put the new stream in the place of what has the name, if anything does. Whoever opens
-            the name finds the old or the new one; handles of the old one stay usable, and their waits end
-            with StaleStreamError.
+        replace: put the new stream in the place of what has the name, if anything does. Whoever
+            opens the name finds the old or the new one; handles of the old one stay usable, and
+            their waits end with StaleStreamError.
 
     Returns:
         A handle for writing and reading. Until the first write it reads zeros.

@@ -39,13 +39,13 @@ def refuse_gpu_stream(name: str, device: object, dtype: np.dtype[Any]) -> NoRetu
         )
     if importlib.util.find_spec("torch") is None:
         raise RuntimeError(
-            f"stream {name!r}: gpu_device={device!r} needs PyTorch with CUDA, which is not installed"
+            f"stream {name!r}: gpu_device={device!r} needs PyTorch with CUDA: not installed"
         )
     torch: Any = importlib.import_module("torch")
     if not torch.cuda.is_available():
         raise RuntimeError(f"stream {name!r}: gpu_device={device!r}: CUDA is not available")
     raise RuntimeError(
-        f"stream {name!r}: gpu_device={device!r}: this build has no GPU streams; leave gpu_device out"
+        f"stream {name!r}: gpu_device={device!r}: this build has no GPU streams; leave it out"
     )
 
 

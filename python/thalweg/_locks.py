@@ -36,7 +36,7 @@ def locked_many(
         poll_interval: without effect on handles, which are woken; passed on to other objects.
 
     Raises (on entering the block):
-        ValueError: two have the same name, `timeout` is negative, or `poll_interval` is not positive.
+        ValueError: two names are equal, `timeout` is negative or `poll_interval` not positive.
         TimeoutError: some lock was not to be had in time; the others are given back.
         PermissionError, RuntimeError: as for `SharedMemory.acquire`.
     """

@@ -13,27 +13,31 @@ from thalweg._awaiting import awaited
 from thalweg._publication import Publication, publication
 
 if TYPE_CHECKING:
-    from thalweg._handle import WaitPolicy
+    from thalweg._reading import WaitPolicy
 
 
 @final
 class LosslessReader:
     """A reader that gets every frame published since it subscribed, in order, exactly once.
 
-    Made by `SharedMemory.subscribe`. The writer waits before it begins a frame that would leave this
-    reader more than `budget` frames behind, so whoever subscribes has to read, or `close`. A reader
-    whose process dies holds the writer up for at most 20 ms.
+    Made by `SharedMemory.subscribe`. The writer waits before it begins a frame that would leave
+    this reader more than `budget` frames behind, so whoever subscribes has to read, or `close`. A
+    reader whose process dies holds the writer up for at most 20 ms.
 
     An iterator, also in asyncio, that waits for each next frame without a time limit:
-    `for frame in reader:` and `async for frame in reader:` get `Publication`s, until the stream is
-    unlinked or replaced (StaleStreamError) or the handle closed (RuntimeError). A context manager that
-    closes itself.
+    `for frame in reader:` and `async for frame in reader:` get a `Publication` each time, until the
+    stream is unlinked or replaced (StaleStreamError) or the handle closed (RuntimeError). A context
+    manager that closes itself.
     """
 
     __slots__ = ("_dtype", "_name", "_native", "_shape")
 
     def __init__(
-        self, native: _native.LosslessReader, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+        self,
+        native: _native.LosslessReader,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
     ) -> None:
         self._native = native
         self._name = name
@@ -94,7 +98,7 @@ class LosslessReader:
         return self.read_next(timeout=0)
 
     def close(self) -> None:
-        """End the subscription: the writer waits for this reader no more. Closing twice is no error."""
+        """End the subscription: the writer waits no more. Closing twice is no error."""
         self._native.close()
 
     def __iter__(self) -> Self:

@@ -27,8 +27,8 @@ class Publication:
     publish_ns: int = 0
     """When it was written, in ns of the monotonic clock (`time.monotonic_ns`)."""
     origin_ns: int = 0
-    """When its data entered the system, in ns of the monotonic clock; a pipeline stage hands the time
-    of its input on, so that `publish_ns - origin_ns` is the true latency up to here."""
+    """When its data entered the system, in ns of the monotonic clock; a pipeline stage hands the
+    time of its input on, so that `publish_ns - origin_ns` is the true latency up to here."""
 
 
 def publication(payload: NDArray[Any], facts: ReadFacts) -> Publication:
