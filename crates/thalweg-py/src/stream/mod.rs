@@ -272,6 +272,20 @@ impl StreamHandle {
         Ok(self.reads.note(outcome.map_err(error::of_read)?))
     }
 
+    fn read(
+        &self,
+        py: Python<'_>,
+        out: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<ReadFacts>> {
+        let stream = self.stream()?;
+        let Some(out) = Buffer::writable(out).filter(|buffer| buffer.fits(&stream)) else {
+            return Ok(None);
+        };
+        self.copy(py, &stream, &out, deadline_ns(timeout)?)
+            .map(Some)
+    }
+
     /// What [`StreamHandle::read_new`] waits to see passed.
     fn baseline(&self, stream: &Stream) -> u64 {
         match self.newness {
@@ -528,6 +542,16 @@ impl StreamHandle {
         ))
     }
 
+    /// Copy the newest frame into `out`; False if that is no array of the stream's dtype and shape.
+    fn copy_into(
+        &self,
+        py: Python<'_>,
+        out: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<bool> {
+        Ok(self.read(py, out, timeout)?.is_some())
+    }
+
     /// Copy the newest frame into `out`; None if that is no array of the stream's dtype and shape.
     fn read_into(
         &self,
@@ -535,12 +559,7 @@ impl StreamHandle {
         out: &Bound<'_, PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<Option<ReadFacts>> {
-        let stream = self.stream()?;
-        let Some(out) = Buffer::writable(out).filter(|buffer| buffer.fits(&stream)) else {
-            return Ok(None);
-        };
-        self.copy(py, &stream, &out, deadline_ns(timeout)?)
-            .map(Some)
+        self.read(py, out, timeout)
     }
 
     /// Wait for a new frame, then as `read_into`.
