@@ -316,6 +316,10 @@ def test_config_round_trip():
 
 
 @pytest.mark.cpu
+@pytest.mark.skipif(
+    not COMMAND.exists(),
+    reason="thalweg-compat is not installed: pip install -e python/compat",
+)
 def test_command_line_interface():
     def run(*arguments):
         result = subprocess.run(
