@@ -23,12 +23,11 @@ from thalweg._arguments import (
     checked_unsigned,
 )
 from thalweg._awaiting import awaited
+from thalweg._facts import DEFAULT_SLOTS
 from thalweg._gpu import refuse_gpu_stream
 from thalweg._handle import SharedMemory
 
 OnAbort: TypeAlias = Literal["keep", "invalidate"]
-
-DEFAULT_SLOTS: Final = 4
 
 
 def create(

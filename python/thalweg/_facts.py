@@ -9,7 +9,7 @@ import numpy as np
 
 from thalweg import _native
 
-_DEFAULT_SLOTS: Final = 4
+DEFAULT_SLOTS: Final = 4
 
 
 class Facts:
@@ -192,7 +192,7 @@ class Facts:
             "cpu_mirror": self.cpu_mirror,
             "notify": self.notify,
         }
-        if self.slots != _DEFAULT_SLOTS:
+        if self.slots != DEFAULT_SLOTS:
             config["slots"] = self.slots
         if self._native.is_strict:
             config["on_abort"] = "invalidate"

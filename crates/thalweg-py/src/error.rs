@@ -69,6 +69,15 @@ pub(crate) fn closed(name: &str) -> PyErr {
     ))
 }
 
+/// The error of operations that only the thread with the writer lock may do.
+pub(crate) fn lock_required(name: &str, operation: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "{operation} requires that the calling thread holds the shared memory lock of stream {}: use it \
+         inside `with handle.locked():`",
+        quoted(name)
+    ))
+}
+
 fn of_system(message: &str, source: &io::Error) -> PyErr {
     // With a number OSError becomes the subclass that goes with it.
     match source.raw_os_error() {

@@ -86,11 +86,7 @@ impl WriteScope {
         if let Some(operation) = &self.requires_lock
             && self.stream.lock_depth() == 0
         {
-            return Err(PyRuntimeError::new_err(format!(
-                "{operation} requires that the calling thread holds the shared memory lock of stream \
-                 {}: use it inside `with handle.locked():`",
-                error::quoted(&self.name)
-            )));
+            return Err(error::lock_required(&self.name, operation));
         }
         let deadline_ns = deadline_ns(self.timeout)?;
         let at_once = Patience {

@@ -171,11 +171,7 @@ impl StreamHandle {
         if stream.lock_depth() > 0 {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err(format!(
-            "{operation} requires that the calling thread holds the shared memory lock of stream {}: \
-             call it inside `with handle.locked():`",
-            error::quoted(&self.name)
-        )))
+        Err(error::lock_required(&self.name, operation))
     }
 
     fn lock_within(
