@@ -86,6 +86,14 @@ pub enum NodeError {
     /// The node's own complaint.
     #[error("{0}")]
     Failed(String),
+    /// An exception of the language the node is written in.
+    #[error("{message}")]
+    Raised {
+        /// Its type and text.
+        message: String,
+        /// Where it was raised, as that language prints it.
+        traceback: String,
+    },
     /// A view does not have the dtype or size the node was built for.
     #[error(transparent)]
     Array(#[from] ArrayError),

@@ -32,5 +32,5 @@ pub use pipeline::PipelineConfig;
 pub use positions::Positions;
 pub use seconds::Seconds;
 pub use stream::{DEFAULT_SLOTS, Storage, StreamConfig, StreamMode};
-pub use validate::validate;
+pub use validate::{validate, validate_hosted};
 pub use wiring::AuxiliaryBinding;

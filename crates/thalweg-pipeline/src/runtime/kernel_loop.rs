@@ -144,9 +144,7 @@ fn compute(
         output_arrays.push(loan.array().map_err(WorkerFailure::of)?);
     }
     let began_ns = monotonic_ns();
-    kernel
-        .compute(&inputs, &mut output_arrays)
-        .map_err(WorkerFailure::of)?;
+    kernel.compute(&inputs, &mut output_arrays)?;
     let ended_ns = monotonic_ns();
     drop(output_arrays);
     // The oldest of its inputs is how old a result is.
@@ -197,7 +195,7 @@ fn start_preparers(
         };
         let seen = input.stream.count();
         if input.refresh()?.is_some() {
-            let prepared = preparer.prepare(input.array()).map_err(WorkerFailure::of)?;
+            let prepared = preparer.prepare(input.array())?;
             kernel.install(index, prepared);
         }
         let own = Input::new(input.stream.duplicate())?;
@@ -206,7 +204,7 @@ fn start_preparers(
             .name(format!("prepare-{index}"))
             .spawn(move || keep_preparing(index, preparer.as_mut(), own, seen, &sender))
             .map_err(|error| {
-                WorkerFailure(format!(
+                WorkerFailure::of(format!(
                     "cannot start the preparing thread of {:?}: {error}",
                     worker.order.spec.name
                 ))
@@ -230,7 +228,7 @@ fn keep_preparing(
             .wait_for_frame(seen, WaitPolicy::Park, Patience::ENDLESS)
             .map_err(WorkerFailure::of)
             .and_then(|_| Ok(input.refresh()?))
-            .and_then(|_| preparer.prepare(input.array()).map_err(WorkerFailure::of))
+            .and_then(|_| Ok(preparer.prepare(input.array())?))
             .map(|prepared| (index, prepared));
         seen = input.seen().max(seen);
         input.release();

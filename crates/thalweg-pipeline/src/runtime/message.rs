@@ -75,6 +75,9 @@ pub(crate) struct WorkerOrder {
     pub(crate) propagate_frame_id: bool,
     /// Pause of a source that has nothing to produce.
     pub(crate) poll_interval_ns: u64,
+    /// What the program needs to know to build a node of a kind of its own.
+    #[serde(default)]
+    pub(crate) plugin: serde_json::Value,
 }
 
 /// The second line on a source's standard input: everybody else is ready.
@@ -95,5 +98,8 @@ pub(crate) enum WorkerReport {
     Failed {
         /// Why.
         error: String,
+        /// Where an exception was raised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceback: Option<String>,
     },
 }

@@ -5,6 +5,7 @@
 //! things: the order on the worker's standard input, its reports on standard output, and the run's
 //! counters, through which commands go one way and measurements the other.
 
+mod endpoint;
 mod input;
 mod kernel_loop;
 mod message;
@@ -17,10 +18,11 @@ mod streams;
 mod supervisor;
 mod worker;
 
+pub use endpoint::{Endpoint, EndpointFrame, Wanted};
 pub use message::Role;
-pub use pipeline::{Pipeline, PipelineError, RunOptions};
+pub use pipeline::{NodeHost, Pipeline, PipelineError, RunOptions};
 pub use plan::{NodePlan, Plan, StreamPlan};
 pub use status::{Durations, FigureValue, Health, NodeStatus, PipelineState, Status};
 pub use streams::StreamsError;
 pub use supervisor::{Failure, WorkerProgram};
-pub use worker::worker_main;
+pub use worker::{BuiltNode, worker_main, worker_main_with};

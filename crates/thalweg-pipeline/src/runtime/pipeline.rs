@@ -1,5 +1,6 @@
 //! A pipeline from build to shutdown: the state machine over streams and workers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use thalweg_os::futex;
 use thalweg_shm::counters::{Counters, CountersError, command};
 use thalweg_shm::{Stream, StreamDirectory};
 
+use super::endpoint::Endpoint;
 use super::message::{Role, WorkerOrder};
 use super::plan::Plan;
 use super::status::{NodeView, PipelineState, Status};
 use super::streams::{RunStreams, StreamsError};
 use super::supervisor::{Failure, NodeState, Phase, Supervisor, WorkerProgram};
-use crate::config::{Diagnostics, PipelineConfig, validate};
+use crate::config::{Diagnostics, PipelineConfig, validate_hosted};
 
 /// How a pipeline is run.
 #[derive(Clone, Debug)]
@@ -26,6 +28,22 @@ pub struct RunOptions {
     pub directory: StreamDirectory,
     /// How long workers may take to become ready.
     pub start_timeout: Duration,
+    /// Nodes that run elsewhere than in a worker with a built-in kind, by name.
+    pub hosts: BTreeMap<String, NodeHost>,
+}
+
+/// Who runs a node whose kind is not one of the registry's.
+#[derive(Clone, Debug)]
+pub enum NodeHost {
+    /// A process of another program, which knows the kind.
+    Program {
+        /// The program.
+        program: WorkerProgram,
+        /// What it needs to know to build the node; reaches it untouched.
+        plugin: serde_json::Value,
+    },
+    /// The owner of the pipeline, in its own process, through [`Pipeline::endpoint`].
+    Caller,
 }
 
 impl RunOptions {
@@ -35,6 +53,7 @@ impl RunOptions {
             worker_program,
             directory: StreamDirectory::default(),
             start_timeout: Duration::from_secs(10),
+            hosts: BTreeMap::new(),
         }
     }
 }
@@ -98,7 +117,7 @@ struct Built {
     // Dropped in this order: no worker outlives the streams it uses.
     supervisor: Supervisor,
     streams: RunStreams,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// A pipeline whose sources have ended and that did nothing for this long is done.
@@ -117,7 +136,7 @@ impl Pipeline {
         registry: &Registry,
         options: RunOptions,
     ) -> Result<Self, PipelineError> {
-        let problems = validate(&config, registry);
+        let problems = validate_hosted(&config, registry, &|name| options.hosts.contains_key(name));
         if !problems.is_empty() {
             return Err(Diagnostics(problems).into());
         }
@@ -159,14 +178,11 @@ impl Pipeline {
         let streams = RunStreams::build(&self.plan, directory)?;
         // From here on dropping `owner` removes the streams again.
         let owner = StreamsOwner(Some(streams));
-        let counters = Counters::create(directory.path(), self.plan.nodes.len())?;
-        let supervisor =
-            Supervisor::new(self.options.worker_program.clone(), self.plan.nodes.len()).map_err(
-                |error| {
-                    counters.remove().ok();
-                    PipelineError::Supervisor(error)
-                },
-            )?;
+        let counters = Arc::new(Counters::create(directory.path(), self.plan.nodes.len())?);
+        let supervisor = Supervisor::new(self.plan.nodes.len()).map_err(|error| {
+            counters.remove().ok();
+            PipelineError::Supervisor(error)
+        })?;
         if let Some(streams) = owner.keep() {
             self.built = Some(Built {
                 supervisor,
@@ -191,7 +207,12 @@ impl Pipeline {
             let counters = built.counters.node(index);
             counters.clear();
             counters.command.store(command::RUN, Ordering::Relaxed);
-            built.supervisor.start(WorkerOrder {
+            let (program, plugin) = match self.options.hosts.get(&node.spec.name) {
+                Some(NodeHost::Caller) => continue,
+                Some(NodeHost::Program { program, plugin }) => (program.clone(), plugin.clone()),
+                None => (self.options.worker_program.clone(), serde_json::Value::Null),
+            };
+            let order = WorkerOrder {
                 parent_pid: std::process::id(),
                 counters: built.counters.path().to_owned(),
                 node: index,
@@ -204,7 +225,9 @@ impl Pipeline {
                 any_trigger: node.any_trigger,
                 propagate_frame_id: node.propagate_frame_id,
                 poll_interval_ns: node.poll_interval_ns,
-            });
+                plugin,
+            };
+            built.supervisor.start(order, program);
         }
         let deadline = Instant::now() + self.options.start_timeout;
         let settled = |nodes: &[NodeState]| {
@@ -292,6 +315,27 @@ impl Pipeline {
     /// The stream `name` of the configuration, while the pipeline is built.
     pub fn stream(&self, name: &str) -> Option<Arc<Stream>> {
         self.built.as_ref()?.streams.get(name).map(Arc::clone)
+    }
+
+    /// Where the node `name`, which runs in this process, counts what it does and says how it is;
+    /// `None` unless the pipeline is built and the node is [`NodeHost::Caller`]'s.
+    pub fn endpoint(&self, name: &str) -> Option<Endpoint> {
+        let built = self.built.as_ref()?;
+        let index = self
+            .plan
+            .nodes
+            .iter()
+            .position(|node| node.spec.name == name)?;
+        let is_callers = matches!(self.options.hosts.get(name), Some(NodeHost::Caller));
+        is_callers.then(|| {
+            let counters = Arc::clone(&built.counters);
+            Endpoint::new(
+                &self.plan.nodes[index],
+                index,
+                counters,
+                built.supervisor.board(),
+            )
+        })
     }
 
     /// What failed since the last start.

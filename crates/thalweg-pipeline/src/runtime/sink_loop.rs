@@ -48,8 +48,7 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
             count: publication.count,
             frame_id: publication.frame_id,
             missed,
-        })
-        .map_err(WorkerFailure::of)?;
+        })?;
         let ended_ns = monotonic_ns();
         input.release();
         let counters = worker.counters();

@@ -65,9 +65,7 @@ fn produce(
     }
     let mut context = Context { worker, auxiliary };
     let produced = loop {
-        let produced = source
-            .produce(&mut context, &mut arrays)
-            .map_err(WorkerFailure::of)?;
+        let produced = source.produce(&mut context, &mut arrays)?;
         if produced != Produced::Nothing || worker.is_interrupted() {
             break produced;
         }

@@ -53,6 +53,9 @@ pub struct Failure {
     pub pid: Option<u32>,
     /// What happened.
     pub error: String,
+    /// Where an exception was raised, as the language of the node prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
     /// The last lines the process wrote to its standard error.
     pub stderr: Vec<String>,
 }
@@ -128,7 +131,7 @@ impl Shared {
 }
 
 enum Request {
-    Start(Box<WorkerOrder>),
+    Start(Box<WorkerOrder>, WorkerProgram),
     Go(usize),
     Kill(usize),
     End,
@@ -145,13 +148,12 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts the thread, for `nodes` nodes.
-    pub(super) fn new(program: WorkerProgram, nodes: usize) -> io::Result<Self> {
+    pub(super) fn new(nodes: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.nodes().resize_with(nodes, NodeState::default);
         let (requests, received) = sync_channel(2 * nodes + 16);
         let (ear, bell) = io::pipe()?;
         let mut watch = Watch {
-            program,
             shared: Arc::clone(&shared),
             requests: received,
             ear,
@@ -175,8 +177,13 @@ impl Supervisor {
         }
     }
 
-    /// Starts a worker.
-    pub(super) fn start(&self, order: WorkerOrder) {
+    /// What a node in the caller's own process says about itself.
+    pub(super) fn board(&self) -> Board {
+        Board(Arc::clone(&self.shared))
+    }
+
+    /// Starts a worker that runs `program`.
+    pub(super) fn start(&self, order: WorkerOrder, program: WorkerProgram) {
         let node = order.node;
         self.shared.update(node, |state| {
             *state = NodeState {
@@ -184,7 +191,7 @@ impl Supervisor {
                 ..NodeState::default()
             };
         });
-        self.request(Request::Start(Box::new(order)));
+        self.request(Request::Start(Box::new(order), program));
     }
 
     /// Lets a source begin.
@@ -240,6 +247,16 @@ impl Supervisor {
     }
 }
 
+/// Where nodes without a process of their own make known how they are.
+#[derive(Clone, Debug)]
+pub(super) struct Board(Arc<Shared>);
+
+impl Board {
+    pub(super) fn update(&self, node: usize, change: impl FnOnce(&mut NodeState)) {
+        self.0.update(node, change);
+    }
+}
+
 impl Drop for Supervisor {
     /// Kills what still runs.
     fn drop(&mut self) {
@@ -259,7 +276,7 @@ struct WatchedWorker {
     output: Option<Lines<ChildStdout>>,
     errors: Option<Lines<ChildStderr>>,
     last_errors: VecDeque<String>,
-    reported: Option<String>,
+    reported: Option<(String, Option<String>)>,
     has_finished: bool,
 }
 
@@ -267,7 +284,6 @@ struct WatchedWorker {
 const ERROR_LINES: usize = 20;
 
 struct Watch {
-    program: WorkerProgram,
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     ear: PipeReader,
@@ -280,7 +296,7 @@ impl Watch {
             self.wait_for_something();
             while let Ok(request) = self.requests.try_recv() {
                 match request {
-                    Request::Start(order) => self.start(*order),
+                    Request::Start(order, program) => self.start(*order, &program),
                     Request::Go(node) => self.go(node),
                     Request::Kill(node) => self.kill(node),
                     Request::End => {
@@ -314,9 +330,9 @@ impl Watch {
         }
     }
 
-    fn start(&mut self, order: WorkerOrder) {
+    fn start(&mut self, order: WorkerOrder, program: &WorkerProgram) {
         let node = order.node;
-        match WatchedWorker::start(&self.program, order.clone()) {
+        match WatchedWorker::start(program, order.clone()) {
             Ok(worker) => {
                 let pid = worker.child.id();
                 self.shared.update(node, |state| state.pid = Some(pid));
@@ -330,8 +346,9 @@ impl Watch {
                     pid: None,
                     error: format!(
                         "cannot start the worker program {}: {error}",
-                        self.program.program.display()
+                        program.program.display()
                     ),
+                    traceback: None,
                     stderr: Vec::new(),
                 };
                 self.shared.update(node, |state| {
@@ -434,7 +451,9 @@ impl WatchedWorker {
                     state.figures = figures;
                 }),
                 Ok(WorkerReport::Finished) => self.has_finished = true,
-                Ok(WorkerReport::Failed { error }) => self.reported = Some(error),
+                Ok(WorkerReport::Failed { error, traceback }) => {
+                    self.reported = Some((error, traceback));
+                }
                 // Something a library printed.
                 Err(_) => self.note_error_line(line),
             }
@@ -452,15 +471,17 @@ impl WatchedWorker {
     }
 
     fn note_end(self, status: ExitStatus, shared: &Shared) {
+        let (has_finished, has_reported) = (self.has_finished, self.reported.is_some());
+        let (error, traceback) = self.reported.unwrap_or_else(|| (describe(status), None));
         let failure = Failure {
             node: self.order.spec.name.clone(),
             role: self.order.role,
             kind: self.order.spec.kind.clone(),
             pid: Some(self.child.id()),
-            error: self.reported.clone().unwrap_or_else(|| describe(status)),
+            error,
+            traceback,
             stderr: self.last_errors.into(),
         };
-        let (has_finished, has_reported) = (self.has_finished, self.reported.is_some());
         shared.update(self.order.node, |state| {
             state.exit_code = status
                 .code()

@@ -4,7 +4,9 @@
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering;
 
-use thalweg_kernels::{Figure, NodeBuilder, Registry, SpecProblem};
+use thalweg_kernels::{
+    Figure, Kernel, NodeBuilder, NodeError, NodeSpec, Registry, Sink, Source, SpecProblem,
+};
 use thalweg_os::{clock, futex, process, signal};
 use thalweg_shm::counters::{Counters, MAX_FIGURES, NodeCounters, command};
 use thalweg_shm::stream::error::WaitError;
@@ -12,18 +14,37 @@ use thalweg_shm::{Stream, StreamDirectory};
 
 use super::input::{Input, InputError};
 use super::kernel_loop::run_kernel;
-use super::message::{GO, WorkerOrder, WorkerReport};
+use super::message::{GO, Role, WorkerOrder, WorkerReport};
 use super::sink_loop::run_sink;
 use super::source_loop::run_source;
 
 /// Why a worker cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct WorkerFailure(pub(super) String);
+#[error("{error}")]
+pub(super) struct WorkerFailure {
+    error: String,
+    traceback: Option<String>,
+}
 
 impl WorkerFailure {
     pub(super) fn of(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
+        Self {
+            error: error.to_string(),
+            traceback: None,
+        }
+    }
+}
+
+impl From<NodeError> for WorkerFailure {
+    fn from(error: NodeError) -> Self {
+        let error_text = error.to_string();
+        Self {
+            error: error_text,
+            traceback: match error {
+                NodeError::Raised { traceback, .. } => Some(traceback),
+                NodeError::Failed(_) | NodeError::Array(_) => None,
+            },
+        }
     }
 }
 
@@ -149,59 +170,92 @@ pub(super) fn wait_for_go() -> Result<(), WorkerFailure> {
     }
 }
 
-/// Runs the worker whose order is on standard input; the whole life of a worker process. Returns
-/// its exit status: 0 when told to stop or come to its end, 1 after a failure, which was reported.
+/// A node, ready for its loop.
+pub enum BuiltNode {
+    /// Arrays in, arrays out.
+    Kernel(Box<dyn Kernel>),
+    /// Arrays out.
+    Source(Box<dyn Source>),
+    /// Arrays in.
+    Sink(Box<dyn Sink>),
+}
+
+impl std::fmt::Debug for BuiltNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kernel(_) => "Kernel",
+            Self::Source(_) => "Source",
+            Self::Sink(_) => "Sink",
+        })
+    }
+}
+
+/// Runs the worker whose order is on standard input, with the kinds of `registry`; the whole life
+/// of a worker process. Returns its exit status: 0 when told to stop or come to its end, 1 after a
+/// failure, which was reported.
 pub fn worker_main(registry: &Registry) -> u8 {
-    match work(registry) {
+    worker_main_with(|role, spec, _plugin| build_from(registry, role, spec))
+}
+
+/// As [`worker_main`], with a node that `build` makes of its role, its specification and what the
+/// host of the node said about it.
+pub fn worker_main_with(
+    build: impl FnOnce(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
+) -> u8 {
+    match work(build) {
         Ok(()) => 0,
-        Err(failure) => {
+        Err(WorkerFailure { error, traceback }) => {
             // If nobody listens any more, there is nobody to tell.
-            report(&WorkerReport::Failed { error: failure.0 }).ok();
+            report(&WorkerReport::Failed { error, traceback }).ok();
             1
         }
     }
 }
 
-fn work(registry: &Registry) -> Result<(), WorkerFailure> {
+fn build_from(registry: &Registry, role: Role, spec: &NodeSpec) -> Result<BuiltNode, NodeError> {
+    let definition = registry.get(role.into(), &spec.kind).ok_or_else(|| {
+        NodeError::Failed(format!("unknown {} kind {:?}", role.noun(), spec.kind))
+    })?;
+    Ok(match definition.builder {
+        NodeBuilder::Kernel(build) => BuiltNode::Kernel(build(spec).map_err(problems)?),
+        NodeBuilder::Source(build) => BuiltNode::Source(build(spec).map_err(problems)?),
+        NodeBuilder::Sink(build) => BuiltNode::Sink(build(spec).map_err(problems)?),
+    })
+}
+
+fn work(
+    build: impl FnOnce(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
+) -> Result<(), WorkerFailure> {
     let mut line = String::new();
     io::stdin()
         .lock()
         .read_line(&mut line)
         .map_err(WorkerFailure::of)?;
     let order: WorkerOrder = serde_json::from_str(&line).map_err(|error| {
-        WorkerFailure(format!(
+        WorkerFailure::of(format!(
             "the order of the supervisor is not readable: {error}"
         ))
     })?;
     process::die_with_parent(order.parent_pid).map_err(WorkerFailure::of)?;
     signal::ignore_stop_signals().map_err(WorkerFailure::of)?;
-    let definition = registry
-        .get(order.role.into(), &order.spec.kind)
-        .ok_or_else(|| {
-            WorkerFailure(format!(
-                "unknown {} kind {:?}",
-                order.role.noun(),
-                order.spec.kind
-            ))
-        })?;
     let mut worker = Worker {
         counters: Counters::open(&order.counters).map_err(WorkerFailure::of)?,
         directory: StreamDirectory::new(&order.directory),
         figure_values: Vec::new(),
         order,
     };
-    let spec = worker.order.spec.clone();
-    match definition.builder {
-        NodeBuilder::Kernel(build) => run_kernel(&mut worker, build(&spec).map_err(problems)?),
-        NodeBuilder::Source(build) => run_source(&mut worker, build(&spec).map_err(problems)?),
-        NodeBuilder::Sink(build) => run_sink(&mut worker, build(&spec).map_err(problems)?),
+    let order = &worker.order;
+    match build(order.role, &order.spec, &order.plugin)? {
+        BuiltNode::Kernel(kernel) => run_kernel(&mut worker, kernel),
+        BuiltNode::Source(source) => run_source(&mut worker, source),
+        BuiltNode::Sink(sink) => run_sink(&mut worker, sink),
     }
 }
 
-fn problems(problems: Vec<SpecProblem>) -> WorkerFailure {
+fn problems(problems: Vec<SpecProblem>) -> NodeError {
     let texts: Vec<String> = problems
         .iter()
         .map(|problem| format!("{}: {}", problem.path, problem.message))
         .collect();
-    WorkerFailure(texts.join("; "))
+    NodeError::Failed(texts.join("; "))
 }
