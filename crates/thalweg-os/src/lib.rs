@@ -17,5 +17,5 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
     account, affinity, arrivals, clock, descriptor, file, filesystem, fork, futex, limits, mapping,
-    per_process, process, random, set_once, signal, terminal,
+    per_process, process, random, scheduling, set_once, signal, terminal,
 };

@@ -14,6 +14,7 @@ pub mod mapping;
 pub mod per_process;
 pub mod process;
 pub mod random;
+pub mod scheduling;
 pub mod set_once;
 pub mod signal;
 pub mod terminal;

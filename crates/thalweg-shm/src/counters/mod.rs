@@ -2,6 +2,8 @@
 //! anybody reads. Observing costs the loop nothing, and nothing blocks when nobody reads.
 
 mod histogram;
+mod node;
+mod text;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,11 +16,13 @@ use thalweg_os::process::{Liveness, ProcessIdentity, boot_id};
 use thalweg_os::random::random_id;
 
 pub use histogram::{Histogram, HistogramSnapshot};
+pub use node::{NodeCounters, command};
+pub use text::Text;
 
 /// Prefix of every counters file.
 const PREFIX: &str = "thalweg-counters.";
 const MAGIC: u64 = u64::from_le_bytes(*b"THALWCNT");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Most nodes of one run: far more processes than a machine should have to carry.
 pub const MAX_NODES: usize = 4096;
 /// Most measurements a node publishes about itself.
@@ -34,99 +38,17 @@ struct RunHeader {
     creator_start_ticks: AtomicU64,
     creator_namespace: AtomicU64,
     boot: [AtomicU64; 2],
+    /// State of the run, as its owner numbers it.
+    state: AtomicU32,
+    _reserved: AtomicU32,
+    /// Monotonic time in ns of the last start; 0 before it.
+    started_ns: AtomicU64,
+    /// What this is a run of.
+    label: Text<LABEL_WORDS>,
 }
 
-/// Counters of one node, written by its worker unless said otherwise.
-#[derive(Debug)]
-#[repr(C, align(4096))]
-pub struct NodeCounters {
-    /// What the supervisor wants: [`command`]. Written by the supervisor.
-    pub command: AtomicU32,
-    /// Pid of the worker.
-    pub pid: AtomicU32,
-    /// Frames completed.
-    pub frames: AtomicU64,
-    /// Publications of the trigger streams that were replaced before they were looked at.
-    pub missed: AtomicU64,
-    /// Count of the newest publication taken from the first trigger stream.
-    pub input_count: AtomicU64,
-    /// Count of the newest publication on the first output stream.
-    pub output_count: AtomicU64,
-    /// Monotonic time in ns of the last completed frame; 0 before the first.
-    pub last_frame_ns: AtomicU64,
-    /// Monotonic time in ns at which the worker was ready.
-    pub ready_ns: AtomicU64,
-    figures_version: AtomicU64,
-    figures: [AtomicU64; MAX_FIGURES],
-    /// Time in ns a frame was computed in.
-    pub execution: Histogram,
-    /// Time in ns waited for the trigger.
-    pub wait: Histogram,
-    /// Time in ns from the origin of the data to its publication by this node (for a sink: to the
-    /// end of its consumption).
-    pub latency: Histogram,
-}
-
-/// Values of [`NodeCounters::command`].
-pub mod command {
-    /// Process frames.
-    pub const RUN: u32 = 0;
-    /// Stay, but process nothing.
-    pub const PAUSE: u32 = 1;
-    /// End.
-    pub const STOP: u32 = 2;
-}
-
-impl NodeCounters {
-    /// Publishes the node's own measurements, at most [`MAX_FIGURES`] of them.
-    pub fn set_figures(&self, values: &[f64]) {
-        // A sequence lock with one writer: odd while it writes.
-        let version = self.figures_version.load(Ordering::Relaxed);
-        self.figures_version
-            .store(version.wrapping_add(1), Ordering::Relaxed);
-        // Pairs with the Acquire fence in `figures`.
-        std::sync::atomic::fence(Ordering::Release);
-        for (word, value) in self.figures.iter().zip(values) {
-            word.store(value.to_bits(), Ordering::Relaxed);
-        }
-        // Pairs with the first Acquire load in `figures`.
-        self.figures_version
-            .store(version.wrapping_add(2), Ordering::Release);
-    }
-
-    /// The node's first `count` measurements, all of one moment; `None` while its worker keeps
-    /// changing them, or died doing so.
-    pub fn figures(&self, count: usize) -> Option<Vec<f64>> {
-        (0..1000).find_map(|_| {
-            let before = self.figures_version.load(Ordering::Acquire);
-            let values = self.figures[..count.min(MAX_FIGURES)]
-                .iter()
-                .map(|word| f64::from_bits(word.load(Ordering::Relaxed)))
-                .collect();
-            std::sync::atomic::fence(Ordering::Acquire);
-            let after = self.figures_version.load(Ordering::Relaxed);
-            (before == after && before.is_multiple_of(2)).then_some(values)
-        })
-    }
-
-    /// Forgets what an earlier worker of this node counted.
-    pub fn clear(&self) {
-        for word in [
-            &self.frames,
-            &self.missed,
-            &self.input_count,
-            &self.output_count,
-            &self.last_frame_ns,
-            &self.ready_ns,
-        ] {
-            word.store(0, Ordering::Relaxed);
-        }
-        for histogram in [&self.execution, &self.wait, &self.latency] {
-            histogram.clear();
-        }
-        self.set_figures(&[0.0; MAX_FIGURES]);
-    }
-}
+/// Longest label, in words of eight bytes.
+const LABEL_WORDS: usize = 128;
 
 /// A counters segment could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +81,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Makes the counters of a run with `nodes` nodes, at most [`MAX_NODES`], in `directory`.
+    /// Makes the counters of a run with room for `nodes` nodes, at most [`MAX_NODES`], in `directory`.
     pub fn create(directory: &Path, nodes: usize) -> Result<Self, CountersError> {
         let system = |source| CountersError::System {
             source,
@@ -237,7 +159,49 @@ impl Counters {
         unsafe { self.mapping.address().cast().as_ref() }
     }
 
-    /// Number of nodes.
+    /// State of the run, as its owner numbers it. Written by the owner.
+    pub fn state(&self) -> &AtomicU32 {
+        &self.header().state
+    }
+
+    /// Monotonic time in ns of the last start; 0 before it. Written by the owner.
+    pub fn started_ns(&self) -> &AtomicU64 {
+        &self.header().started_ns
+    }
+
+    /// What this is a run of, for people. Written by the owner.
+    pub fn label(&self) -> &Text<LABEL_WORDS> {
+        &self.header().label
+    }
+
+    /// Pid of the process that runs the pipeline.
+    pub fn creator_pid(&self) -> u32 {
+        self.header().creator_pid.load(Ordering::Relaxed) as u32
+    }
+
+    /// The counters of every run in `directory` whose process is alive, and that this user may look
+    /// at.
+    pub fn running(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut running = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let is_counters = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(PREFIX));
+            // A run that ends meanwhile is none.
+            if is_counters
+                && let Ok(counters) = Self::open(&entry.path())
+                && counters.creator_liveness() != Liveness::Dead
+            {
+                running.push(counters);
+            }
+        }
+        running.sort_by_key(Self::creator_pid);
+        Ok(running)
+    }
+
+    /// Number of nodes there is room for.
     pub fn node_count(&self) -> usize {
         self.nodes
     }
