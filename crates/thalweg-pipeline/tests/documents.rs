@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thalweg_kernels::Registry;
 use thalweg_pipeline::config::{
-    Diagnostics, KernelConfig, PipelineConfig, Seconds, Storage, StreamConfig, StreamMode,
-    TriggerPolicy, validate,
+    Diagnostics, EndpointProcess, KernelConfig, PipelineConfig, PipelinePlacement, Placement,
+    PlacementPolicy, Restart, RestartPolicy, Scheduler, Seconds, Storage, StreamConfig, StreamMode,
+    TriggerPolicy, normalize_entry, validate,
 };
-use thalweg_shm::DType;
+use thalweg_shm::{DType, WaitPolicy};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/documents")
@@ -128,6 +129,21 @@ fn nothing_is_lost_on_the_way_there_and_back() {
         let from_yaml = from_yaml.unwrap_or_else(|problems| panic!("{name}: {problems}\n{yaml}"));
         assert_eq!(from_yaml, config, "{name}:\n{yaml}");
         assert_eq!(from_yaml.to_json(), json, "{name}:\n{yaml}");
+
+        let complete = config.to_json_complete();
+        let from_complete = PipelineConfig::from_json(&complete, Path::new("/elsewhere"));
+        let from_complete = from_complete.unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        assert_eq!(from_complete, config, "{name}");
+        for section in ["shared_memory", "sources", "kernels", "sinks"] {
+            let entries = complete[section].as_array().expect("a list");
+            let brief = json.get(section).map(|entries| entries.as_array());
+            for (index, entry) in entries.iter().enumerate() {
+                let brief = &brief.flatten().expect("a list")[index];
+                for from in [entry, brief] {
+                    assert_eq!(normalize_entry(section, from).as_ref(), Ok(entry), "{name}");
+                }
+            }
+        }
     }
 }
 
@@ -187,9 +203,52 @@ fn every_field_arrives() {
     assert_eq!(synchronization.max_skew_generations, 3);
     assert_eq!(synchronization.max_wait, Seconds::new(0.125));
     assert_eq!(config.kernels[1].trigger_policy, TriggerPolicy::AllNew);
+    assert_eq!(join.wait, WaitPolicy::Spin);
+    assert_eq!(join.deadline, Seconds::new(0.002));
+    assert_eq!(join.group.as_deref(), Some("one process"));
+    assert_eq!(
+        join.placement,
+        Placement {
+            cpus: Some(vec![3, 1]),
+            scheduler: Scheduler::Fifo,
+            priority: Some(40),
+            lock_memory: true,
+            strict: true,
+        }
+    );
+    let seconds = |seconds| Seconds::new(seconds).expect("positive");
+    assert_eq!(
+        join.restart,
+        Restart {
+            policy: RestartPolicy::Always,
+            backoff: seconds(0.25),
+            backoff_max: seconds(20.0),
+            limit: Some(7),
+            window: seconds(300.0),
+        }
+    );
+    assert_eq!(
+        config.placement,
+        PipelinePlacement {
+            policy: PlacementPolicy::None,
+            offset: 2,
+        }
+    );
 
     assert_eq!(config.sources[0].streams, ["image", "second"]);
     assert_eq!(config.sources[0].read_timeout, Seconds::new(0.25));
+    let cameras = &config.sources[0];
+    assert_eq!(cameras.process, Some(EndpointProcess::Own));
+    assert_eq!(cameras.placement.cpus, Some(vec![5]));
+    assert_eq!(cameras.restart, Restart::new(RestartPolicy::OnFailure));
+    assert_eq!(config.sources[1].process, Some(EndpointProcess::Manager));
+    let writer = &config.sinks[0];
+    assert_eq!(writer.wait, WaitPolicy::Park);
+    assert_eq!(writer.deadline, Seconds::new(0.05));
+    assert_eq!(writer.process, Some(EndpointProcess::Manager));
+    assert_eq!(writer.placement.scheduler, Scheduler::RoundRobin);
+    assert_eq!(writer.placement.priority, Some(1), "of who does not say");
+    assert_eq!(writer.restart.limit, Some(1));
     assert_eq!(config.sinks[0].outputs, ["spectrum"]);
     assert_eq!(config.sinks[0].consume_timeout, Seconds::new(1.5));
 }
@@ -208,6 +267,17 @@ fn what_is_not_given_has_its_default() {
     assert_eq!(kernel.trigger_policy, TriggerPolicy::AnyNew);
     assert!(!kernel.propagate_frame_id);
     assert_eq!(kernel.synchronization, None);
+    assert_eq!(kernel.wait, WaitPolicy::Adaptive);
+    assert_eq!((kernel.deadline, kernel.group.as_deref()), (None, None));
+    assert_eq!(kernel.placement, Placement::default());
+    assert_eq!(kernel.placement.scheduler, Scheduler::Other);
+    assert_eq!(kernel.restart.policy, RestartPolicy::Never);
+    assert_eq!(kernel.restart.backoff.get(), 0.1);
+    assert_eq!(kernel.restart.backoff_max.get(), 5.0);
+    assert_eq!(kernel.restart.limit, None);
+    assert_eq!(kernel.restart.window.get(), 60.0);
+    assert_eq!(config.placement.policy, PlacementPolicy::RoundRobin);
+    assert_eq!(config.placement.offset, 0);
     assert_eq!(config.resource_name("input"), "input");
 
     let config = load("tomographic_pipeline_cpu.yaml");

@@ -35,6 +35,7 @@ rule_files!(
     synchronization,
     sources,
     sinks,
+    execution,
     yaml
 );
 

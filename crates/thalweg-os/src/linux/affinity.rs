@@ -4,12 +4,13 @@ use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+/// CPUs this system can name: their numbers are below this.
+pub const MAX_CPUS: usize = CpuSet::MAX_CPU;
+
 /// CPUs the calling thread may run on, ascending.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|&cpu| set.is_set(cpu))
-        .collect())
+    Ok((0..MAX_CPUS).filter(|&cpu| set.is_set(cpu)).collect())
 }
 
 /// How many CPUs the calling thread may run on; 1 when the system does not tell.
@@ -21,13 +22,10 @@ pub fn allowed_cpu_count() -> usize {
 pub fn set_allowed_cpus(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for &cpu in cpus {
-        if cpu >= CpuSet::MAX_CPU {
+        if cpu >= MAX_CPUS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!(
-                    "CPU {cpu} is beyond the {} this system can name",
-                    CpuSet::MAX_CPU
-                ),
+                format!("CPU {cpu} is beyond the {MAX_CPUS} this system can name"),
             ));
         }
         set.set(cpu);

@@ -1,14 +1,17 @@
 //! `sources[]` and `sinks[]`: where frames come from and go to.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thalweg_kernels::Parameters;
+use thalweg_shm::WaitPolicy;
 
-use super::Seconds;
+use super::document::Value;
+use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item};
 use super::wiring::{
     AuxiliaryBinding, Context, bindings_of, streams_of, write_auxiliary, write_one_or_many,
     write_parameters,
 };
+use super::{EndpointProcess, Placement, Restart, Seconds};
 
 /// One entry of `sources`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,12 @@ pub struct SourceConfig {
     pub poll_interval: Seconds,
     /// Longest time one call may take; `None` is unlimited.
     pub read_timeout: Option<Seconds>,
+    /// Where it runs; `None` leaves it to the program that runs the pipeline.
+    pub process: Option<EndpointProcess>,
+    /// On which CPUs and with which urgency it runs.
+    pub placement: Placement,
+    /// What happens when it has ended; nothing unless given.
+    pub restart: Restart,
 }
 
 /// One entry of `sinks`.
@@ -50,6 +59,17 @@ pub struct SinkConfig {
     pub pause_sleep: Seconds,
     /// Longest time one call may take; `None` is unlimited.
     pub consume_timeout: Option<Seconds>,
+    /// How it passes the time until a publication comes; adaptive unless given.
+    pub wait: WaitPolicy,
+    /// Latency budget from the origin of the data to the end of consuming it. Frames that exceed it
+    /// are counted, nothing else happens to them; `None` unless given.
+    pub deadline: Option<Seconds>,
+    /// Where it runs; `None` leaves it to the program that runs the pipeline.
+    pub process: Option<EndpointProcess>,
+    /// On which CPUs and with which urgency it runs.
+    pub placement: Placement,
+    /// What happens when it has ended; nothing unless given.
+    pub restart: Restart,
 }
 
 const POLL_INTERVAL: Seconds = Seconds::constant(0.01);
@@ -71,6 +91,9 @@ impl SourceConfig {
             parameters: Parameters::new(),
             poll_interval: POLL_INTERVAL,
             read_timeout: None,
+            process: None,
+            placement: Placement::default(),
+            restart: Restart::default(),
         }
     }
 
@@ -93,7 +116,11 @@ impl SourceConfig {
         let read_timeout = fields
             .given("read_timeout")
             .and_then(|item| item.seconds(&mut context.problems));
-        fields.finish(&mut context.problems);
+        let problems = &mut context.problems;
+        let process = fields.process(problems);
+        let placement = fields.placement(problems);
+        let restart = fields.restart(problems);
+        fields.finish(problems);
         Some(Self {
             name: name?,
             kind: kind?.to_owned(),
@@ -102,23 +129,25 @@ impl SourceConfig {
             parameters: parameters?,
             poll_interval: poll_interval?,
             read_timeout,
+            process: process?,
+            placement: placement?,
+            restart: restart?,
         })
     }
 
-    pub(super) fn to_json(&self) -> Json {
-        let mut entry = Map::new();
-        entry.insert("name".to_owned(), self.name.as_str().into());
-        entry.insert("kind".to_owned(), self.kind.as_str().into());
+    pub(super) fn to_json(&self, extent: Extent) -> Json {
+        let mut entry = EntryWriter::new(extent);
+        entry.put("name", self.name.as_str());
+        entry.put("kind", self.kind.as_str());
         write_one_or_many(&mut entry, "stream", "streams", &self.streams);
         write_auxiliary(&mut entry, &self.auxiliary);
         write_parameters(&mut entry, &self.parameters);
-        if self.poll_interval != POLL_INTERVAL {
-            entry.insert("poll_interval".to_owned(), self.poll_interval.get().into());
-        }
-        if let Some(timeout) = self.read_timeout {
-            entry.insert("read_timeout".to_owned(), timeout.get().into());
-        }
-        Json::Object(entry)
+        entry.put_seconds("poll_interval", self.poll_interval, POLL_INTERVAL);
+        entry.put_option("read_timeout", self.read_timeout.map(Seconds::get));
+        entry.put_process(self.process);
+        entry.put_placement(&self.placement);
+        entry.put_restart(self.restart);
+        entry.finish()
     }
 }
 
@@ -139,6 +168,11 @@ impl SinkConfig {
             read_timeout: READ_TIMEOUT,
             pause_sleep: PAUSE_SLEEP,
             consume_timeout: None,
+            wait: WaitPolicy::default(),
+            deadline: None,
+            process: None,
+            placement: Placement::default(),
+            restart: Restart::default(),
         }
     }
 
@@ -150,7 +184,9 @@ impl SinkConfig {
         let stream = fields
             .required("stream", &mut context.problems)
             .and_then(|stream| context.reference(stream));
-        let outputs = match fields.get("outputs") {
+        let outputs = match fields.given("outputs") {
+            // Said as plainly as by leaving the key out, and complete documents say it.
+            Some(outputs) if outputs.node.value == Value::Sequence(Vec::new()) => Some(Vec::new()),
             Some(outputs) => context.references(&outputs),
             None => Some(Vec::new()),
         };
@@ -169,7 +205,13 @@ impl SinkConfig {
         let consume_timeout = fields
             .given("consume_timeout")
             .and_then(|item| item.seconds(&mut context.problems));
-        fields.finish(&mut context.problems);
+        let problems = &mut context.problems;
+        let wait = fields.wait_policy(problems);
+        let deadline = fields.deadline(problems);
+        let process = fields.process(problems);
+        let placement = fields.placement(problems);
+        let restart = fields.restart(problems);
+        fields.finish(problems);
         Some(Self {
             name: name?,
             kind: kind?.to_owned(),
@@ -180,30 +222,30 @@ impl SinkConfig {
             read_timeout: read_timeout?,
             pause_sleep: pause_sleep?,
             consume_timeout,
+            wait: wait?,
+            deadline: deadline?,
+            process: process?,
+            placement: placement?,
+            restart: restart?,
         })
     }
 
-    pub(super) fn to_json(&self) -> Json {
-        let mut entry = Map::new();
-        entry.insert("name".to_owned(), self.name.as_str().into());
-        entry.insert("kind".to_owned(), self.kind.as_str().into());
-        entry.insert("stream".to_owned(), self.stream.as_str().into());
-        if !self.outputs.is_empty() {
-            entry.insert("outputs".to_owned(), self.outputs.as_slice().into());
-        }
+    pub(super) fn to_json(&self, extent: Extent) -> Json {
+        let mut entry = EntryWriter::new(extent);
+        entry.put("name", self.name.as_str());
+        entry.put("kind", self.kind.as_str());
+        entry.put("stream", self.stream.as_str());
+        entry.put_unless(self.outputs.is_empty(), "outputs", self.outputs.as_slice());
         write_auxiliary(&mut entry, &self.auxiliary);
         write_parameters(&mut entry, &self.parameters);
-        for (key, seconds, default) in [
-            ("read_timeout", self.read_timeout, READ_TIMEOUT),
-            ("pause_sleep", self.pause_sleep, PAUSE_SLEEP),
-        ] {
-            if seconds != default {
-                entry.insert(key.to_owned(), seconds.get().into());
-            }
-        }
-        if let Some(timeout) = self.consume_timeout {
-            entry.insert("consume_timeout".to_owned(), timeout.get().into());
-        }
-        Json::Object(entry)
+        entry.put_seconds("read_timeout", self.read_timeout, READ_TIMEOUT);
+        entry.put_seconds("pause_sleep", self.pause_sleep, PAUSE_SLEEP);
+        entry.put_option("consume_timeout", self.consume_timeout.map(Seconds::get));
+        entry.put_wait_policy(self.wait);
+        entry.put_deadline(self.deadline);
+        entry.put_process(self.process);
+        entry.put_placement(&self.placement);
+        entry.put_restart(self.restart);
+        entry.finish()
     }
 }

@@ -229,6 +229,8 @@ impl<'a> Fields<'a> {
             Some(Value::String(name)) if !name.trim().is_empty() => {
                 Rc::from(format!("{noun} '{}'", name.trim()))
             }
+            // An entry by itself has no path.
+            _ if item.path.is_empty() => Rc::from(noun),
             _ => Rc::from(item.path.as_str()),
         };
         let mut fields = Self::open(item, problems)?;

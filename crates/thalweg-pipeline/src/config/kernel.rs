@@ -1,14 +1,16 @@
 //! `kernels[]`: the stages of a pipeline.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thalweg_kernels::Parameters;
+use thalweg_shm::WaitPolicy;
 
-use super::Seconds;
+use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item};
 use super::wiring::{
     AuxiliaryBinding, Context, Reference, bindings_of, streams_of, write_auxiliary,
     write_one_or_many, write_parameters,
 };
+use super::{Placement, Restart, Seconds};
 
 /// When a kernel with several trigger streams computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +139,18 @@ pub struct KernelConfig {
     pub propagate_frame_id: bool,
     /// Which frames of several triggers belong together; `None` unless given.
     pub synchronization: Option<Synchronization>,
+    /// How it passes the time until a trigger comes; adaptive unless given.
+    pub wait: WaitPolicy,
+    /// Latency budget from the origin of the trigger's data to the publication of the outputs.
+    /// Frames that exceed it are counted, nothing else happens to them; `None` unless given.
+    pub deadline: Option<Seconds>,
+    /// Kernels of the same group run in one process and hand over without a wake-up; `None`: in a
+    /// process of its own.
+    pub group: Option<String>,
+    /// On which CPUs and with which urgency it runs.
+    pub placement: Placement,
+    /// What happens when it has ended; nothing unless given.
+    pub restart: Restart,
 }
 
 const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
@@ -166,6 +180,11 @@ impl KernelConfig {
             poll_interval: POLL_INTERVAL,
             propagate_frame_id: false,
             synchronization: None,
+            wait: WaitPolicy::default(),
+            deadline: None,
+            group: None,
+            placement: Placement::default(),
+            restart: Restart::default(),
         }
     }
 
@@ -209,7 +228,16 @@ impl KernelConfig {
             Some(item) => read_synchronization(item, trigger_policy, context).map(Some),
             None => Some(None),
         };
-        fields.finish(&mut context.problems);
+        let problems = &mut context.problems;
+        let wait = fields.wait_policy(problems);
+        let deadline = fields.deadline(problems);
+        let group = match fields.given("group") {
+            Some(group) => group.text(problems).map(|group| Some(group.to_owned())),
+            None => Some(None),
+        };
+        let placement = fields.placement(problems);
+        let restart = fields.restart(problems);
+        fields.finish(problems);
         Some(Self {
             name: name?,
             kind: kind?.to_owned(),
@@ -224,42 +252,41 @@ impl KernelConfig {
             trigger_policy: trigger_policy?,
             propagate_frame_id: propagate_frame_id?,
             synchronization: synchronization?,
+            wait: wait?,
+            deadline: deadline?,
+            group: group?,
+            placement: placement?,
+            restart: restart?,
         })
     }
 
-    pub(super) fn to_json(&self) -> Json {
-        let mut entry = Map::new();
-        entry.insert("name".to_owned(), self.name.as_str().into());
-        entry.insert("kind".to_owned(), self.kind.as_str().into());
+    pub(super) fn to_json(&self, extent: Extent) -> Json {
+        let mut entry = EntryWriter::new(extent);
+        entry.put("name", self.name.as_str());
+        entry.put("kind", self.kind.as_str());
         write_one_or_many(&mut entry, "input", "inputs", &self.inputs);
         write_one_or_many(&mut entry, "output", "outputs", &self.outputs);
         write_auxiliary(&mut entry, &self.auxiliary);
-        if let Some(operation) = &self.operation {
-            entry.insert("operation".to_owned(), operation.as_str().into());
-        }
+        entry.put_option("operation", self.operation.as_deref());
         write_parameters(&mut entry, &self.parameters);
-        for (key, seconds, default) in [
-            ("read_timeout", self.read_timeout, READ_TIMEOUT),
-            ("pause_sleep", self.pause_sleep, PAUSE_SLEEP),
-            ("poll_interval", self.poll_interval, POLL_INTERVAL),
-        ] {
-            if seconds != default {
-                entry.insert(key.to_owned(), seconds.get().into());
-            }
-        }
-        if self.trigger_policy != TriggerPolicy::default_for(self.inputs.len()) {
-            entry.insert(
-                "trigger_policy".to_owned(),
-                self.trigger_policy.name().into(),
-            );
-        }
-        if self.propagate_frame_id {
-            entry.insert("propagate_frame_id".to_owned(), true.into());
-        }
+        entry.put_seconds("read_timeout", self.read_timeout, READ_TIMEOUT);
+        entry.put_seconds("pause_sleep", self.pause_sleep, PAUSE_SLEEP);
+        entry.put_seconds("poll_interval", self.poll_interval, POLL_INTERVAL);
+        let policy = self.trigger_policy;
+        let is_default = policy == TriggerPolicy::default_for(self.inputs.len());
+        entry.put_unless(is_default, "trigger_policy", policy.name());
+        let propagate = self.propagate_frame_id;
+        entry.put_unless(!propagate, "propagate_frame_id", propagate);
+        // No synchronization is not the same as the default one, and null is refused today.
         if let Some(synchronization) = &self.synchronization {
-            entry.insert("synchronization".to_owned(), synchronization.to_json());
+            entry.put("synchronization", synchronization.to_json(extent));
         }
-        Json::Object(entry)
+        entry.put_wait_policy(self.wait);
+        entry.put_deadline(self.deadline);
+        entry.put_option("group", self.group.as_deref());
+        entry.put_placement(&self.placement);
+        entry.put_restart(self.restart);
+        entry.finish()
     }
 }
 
@@ -348,15 +375,12 @@ fn read_synchronization(
 }
 
 impl Synchronization {
-    fn to_json(&self) -> Json {
-        let mut entry = Map::new();
-        entry.insert("mode".to_owned(), self.mode.name().into());
-        entry.insert("on_skew".to_owned(), self.on_skew.name().into());
-        let skew = self.max_skew_generations.into();
-        entry.insert("max_skew_generations".to_owned(), skew);
-        if let Some(wait) = self.max_wait {
-            entry.insert("max_wait_s".to_owned(), wait.get().into());
-        }
-        Json::Object(entry)
+    fn to_json(&self, extent: Extent) -> Json {
+        let mut entry = EntryWriter::new(extent);
+        entry.put("mode", self.mode.name());
+        entry.put("on_skew", self.on_skew.name());
+        entry.put("max_skew_generations", self.max_skew_generations);
+        entry.put_option("max_wait_s", self.max_wait.map(Seconds::get));
+        entry.finish()
     }
 }

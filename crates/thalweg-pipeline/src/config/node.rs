@@ -5,11 +5,12 @@ use std::path::Path;
 
 use thalweg_kernels::node::Auxiliary;
 use thalweg_kernels::{NodeRole, NodeSpec, Parameters, StreamSpec};
+use thalweg_shm::WaitPolicy;
 
 use super::document::{join_index, join_key};
 use super::{
-    AuxiliaryBinding, KernelConfig, PipelineConfig, Positions, SinkConfig, SourceConfig,
-    StreamConfig,
+    AuxiliaryBinding, EndpointProcess, KernelConfig, PipelineConfig, Placement, Positions, Restart,
+    Seconds, SinkConfig, SourceConfig, StreamConfig,
 };
 
 /// One source, kernel or sink of a configuration.
@@ -97,6 +98,59 @@ impl<'config> NodeConfig<'config> {
         match self {
             Self::Kernel(kernel) => kernel.operation.as_deref(),
             Self::Source(_) | Self::Sink(_) => None,
+        }
+    }
+
+    /// How it passes the time until a frame comes; a source waits for none.
+    pub fn wait(self) -> Option<WaitPolicy> {
+        match self {
+            Self::Source(_) => None,
+            Self::Kernel(kernel) => Some(kernel.wait),
+            Self::Sink(sink) => Some(sink.wait),
+        }
+    }
+
+    /// Its latency budget, if it has one.
+    pub fn deadline(self) -> Option<Seconds> {
+        match self {
+            Self::Source(_) => None,
+            Self::Kernel(kernel) => kernel.deadline,
+            Self::Sink(sink) => sink.deadline,
+        }
+    }
+
+    /// On which CPUs and with which urgency it runs.
+    pub fn placement(self) -> &'config Placement {
+        match self {
+            Self::Source(source) => &source.placement,
+            Self::Kernel(kernel) => &kernel.placement,
+            Self::Sink(sink) => &sink.placement,
+        }
+    }
+
+    /// What happens when it has ended.
+    pub fn restart(self) -> Restart {
+        match self {
+            Self::Source(source) => source.restart,
+            Self::Kernel(kernel) => kernel.restart,
+            Self::Sink(sink) => sink.restart,
+        }
+    }
+
+    /// The group of a kernel that is in one.
+    pub fn group(self) -> Option<&'config str> {
+        match self {
+            Self::Kernel(kernel) => kernel.group.as_deref(),
+            Self::Source(_) | Self::Sink(_) => None,
+        }
+    }
+
+    /// Where a source or sink wants to run; a kernel always runs in a worker.
+    pub fn process(self) -> Option<EndpointProcess> {
+        match self {
+            Self::Source(source) => source.process,
+            Self::Kernel(_) => None,
+            Self::Sink(sink) => sink.process,
         }
     }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::document::{Node, Span, parse_yaml, write_yaml};
+use super::entry_writer::{EntryWriter, Extent};
 use super::fields::Problems;
 use super::root::read_root;
 use super::{
-    Diagnostic, Diagnostics, KernelConfig, NodeConfig, Positions, SinkConfig, SourceConfig,
-    StreamConfig,
+    Diagnostic, Diagnostics, KernelConfig, NodeConfig, PipelinePlacement, Positions, SinkConfig,
+    SourceConfig, StreamConfig,
 };
 
 /// Everything a pipeline is built from.
@@ -22,6 +23,8 @@ use super::{
 pub struct PipelineConfig {
     /// Prefix of the streams' names in the system; see [`Self::resource_name`].
     pub namespace: Option<String>,
+    /// How nodes without a placement of their own are spread over the CPUs.
+    pub placement: PipelinePlacement,
     /// The streams, in declared order, at least one.
     pub streams: Vec<StreamConfig>,
     /// The kernels, in declared order.
@@ -41,6 +44,7 @@ pub struct PipelineConfig {
 impl PartialEq for PipelineConfig {
     fn eq(&self, other: &Self) -> bool {
         self.namespace == other.namespace
+            && self.placement == other.placement
             && self.streams == other.streams
             && self.kernels == other.kernels
             && self.sources == other.sources
@@ -154,32 +158,39 @@ impl PipelineConfig {
     /// The configuration as a JSON value that [`Self::from_json`] reads back without any loss. Keys
     /// whose value is the default are left out, but for each stream's dtype.
     pub fn to_json(&self) -> Json {
-        let mut root = Map::new();
-        if let Some(namespace) = &self.namespace {
-            root.insert("namespace".to_owned(), namespace.as_str().into());
-        }
-        let streams = self.streams.iter().map(StreamConfig::to_json).collect();
-        root.insert("shared_memory".to_owned(), streams);
-        let lists: [(&str, Vec<Json>); 3] = [
-            (
-                "sources",
-                self.sources.iter().map(SourceConfig::to_json).collect(),
-            ),
-            (
-                "kernels",
-                self.kernels.iter().map(KernelConfig::to_json).collect(),
-            ),
-            (
-                "sinks",
-                self.sinks.iter().map(SinkConfig::to_json).collect(),
-            ),
-        ];
-        for (key, entries) in lists {
-            if !entries.is_empty() {
-                root.insert(key.to_owned(), entries.into());
-            }
-        }
-        Json::Object(root)
+        self.write(Extent::Brief)
+    }
+
+    /// [`Self::to_json`] with every default filled in: what a program reads that wants to know
+    /// instead of to infer. Streams are always listed (`inputs`, `outputs`, `streams`) and
+    /// auxiliary streams always mapped by alias; what is not set is null. Only `synchronization`
+    /// is left out where there is none.
+    pub fn to_json_complete(&self) -> Json {
+        self.write(Extent::Complete)
+    }
+
+    fn write(&self, extent: Extent) -> Json {
+        let mut root = EntryWriter::new(extent);
+        root.put_option("namespace", self.namespace.as_deref());
+        let placement = self.placement.to_json(extent);
+        root.put_unless(
+            self.placement == PipelinePlacement::default(),
+            "placement",
+            placement,
+        );
+        let streams = self.streams.iter();
+        let streams: Vec<Json> = streams.map(|stream| stream.to_json(extent)).collect();
+        root.put("shared_memory", streams);
+        let sources = self.sources.iter();
+        let sources: Vec<Json> = sources.map(|source| source.to_json(extent)).collect();
+        root.put_unless(sources.is_empty(), "sources", sources);
+        let kernels = self.kernels.iter();
+        let kernels: Vec<Json> = kernels.map(|kernel| kernel.to_json(extent)).collect();
+        root.put_unless(kernels.is_empty(), "kernels", kernels);
+        let sinks = self.sinks.iter();
+        let sinks: Vec<Json> = sinks.map(|sink| sink.to_json(extent)).collect();
+        root.put_unless(sinks.is_empty(), "sinks", sinks);
+        root.finish()
     }
 
     /// The configuration as YAML text that [`Self::from_yaml_str`] reads back without any loss.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_shm::segment::name::file_name;
 
-use super::document::{Node, Span, Value};
+use super::document::{Node, Span, Value, join_index, join_key};
 use super::fields::{Fields, Item, Problems};
 use super::pipeline::resource_name;
 use super::stream::MAX_STREAM_BYTES;
 use super::wiring::Context;
-use super::{Diagnostic, KernelConfig, PipelineConfig, SinkConfig, SourceConfig, StreamConfig};
+use super::{
+    Diagnostic, KernelConfig, PipelineConfig, PipelinePlacement, SinkConfig, SourceConfig,
+    StreamConfig,
+};
 
 const NO_STREAMS: &str = "pipeline config must define a non-empty shared_memory list";
 
@@ -25,6 +28,9 @@ pub(super) fn read_root(root: &Node, problems: &mut Problems) -> Option<Pipeline
     let namespace = fields
         .given("namespace")
         .and_then(|namespace| read_namespace(&namespace, problems));
+    let placement = fields
+        .given("placement")
+        .and_then(|placement| PipelinePlacement::read(placement, problems));
     let stream_items = read_stream_list(&mut fields, problems);
     let mut nodes = |key| match fields.get(key) {
         Some(list) => list.entries("a list", problems),
@@ -75,6 +81,7 @@ pub(super) fn read_root(root: &Node, problems: &mut Problems) -> Option<Pipeline
     };
     let config = PipelineConfig {
         namespace: namespace.map(str::to_owned),
+        placement: placement.unwrap_or_default(),
         streams,
         kernels: kernel_items
             .into_iter()
@@ -91,7 +98,60 @@ pub(super) fn read_root(root: &Node, problems: &mut Problems) -> Option<Pipeline
         ..PipelineConfig::default()
     };
     problems.append(&mut context.problems);
+    check_groups(&config.kernels, root, problems);
     Some(config)
+}
+
+/// Kernels of a group share a process, so they have to agree on what is the process's.
+fn check_groups(kernels: &[KernelConfig], root: &Node, problems: &mut Problems) {
+    let mut first_of: BTreeMap<&str, &KernelConfig> = BTreeMap::new();
+    let mut differing = Vec::new();
+    for kernel in kernels {
+        let Some(group) = kernel.group.as_deref() else {
+            continue;
+        };
+        let first = *first_of.entry(group).or_insert(kernel);
+        for (key, differs) in [
+            ("placement", kernel.placement != first.placement),
+            ("restart", kernel.restart != first.restart),
+            ("wait", kernel.wait != first.wait),
+        ] {
+            if differs {
+                differing.push((kernel, first, group, key));
+            }
+        }
+    }
+    if differing.is_empty() {
+        return;
+    }
+    // Kernels that cannot be read are not among `kernels`, so an index there is none in the tree.
+    let entries = match root.get("kernels").map(|list| &list.value) {
+        Some(Value::Sequence(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    let name_of = |entry: &Node| match entry.get("name").map(|name| &name.value) {
+        Some(Value::String(name)) => Some(name.trim().to_owned()),
+        _ => None,
+    };
+    let names = entries.iter().enumerate();
+    let indices: BTreeMap<String, usize> = names
+        .filter_map(|(index, entry)| Some((name_of(entry)?, index)))
+        .collect();
+    for (kernel, first, group, key) in differing {
+        let index = indices.get(&kernel.name).copied().unwrap_or_default();
+        let path = join_key(&join_index("kernels", index), key);
+        let message = format!(
+            "kernel '{}': '{key}' differs from that of kernel '{}', but both are of group '{group}' \
+             and share its process",
+            kernel.name, first.name
+        );
+        let span = root.nearest(&path).span;
+        problems.push(
+            Diagnostic::new(path, message)
+                .at(span)
+                .with_hint(format!("give every kernel of the group the same '{key}'")),
+        );
+    }
 }
 
 /// What the system calls a stream has limits of its own, and the namespace counts towards them.

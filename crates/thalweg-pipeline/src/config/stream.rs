@@ -1,12 +1,13 @@
 //! `shared_memory[]`: the streams of a pipeline.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thalweg_kernels::{Parameters, StreamSpec};
 use thalweg_shm::DType;
 use thalweg_shm::protocol::words::{MAX_SLOTS, MIN_SLOTS};
 use thalweg_shm::segment::geometry::MAX_AXES;
 
 use super::document::Value;
+use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item, Problems};
 use super::initial::read_initial;
 
@@ -147,7 +148,7 @@ impl StreamConfig {
             Some(dtype) => read_dtype(&dtype, problems),
             None => Some(DType::Float64),
         };
-        let storage = match fields.get("storage") {
+        let storage = match fields.given("storage") {
             Some(storage) => storage.choice(&Storage::NAMES, problems),
             None => Some(Storage::default()),
         };
@@ -205,33 +206,21 @@ impl StreamConfig {
         Some(stream)
     }
 
-    pub(super) fn to_json(&self) -> Json {
-        let mut entry = Map::new();
-        entry.insert("name".to_owned(), self.name.as_str().into());
-        entry.insert("shape".to_owned(), self.shape.as_slice().into());
-        entry.insert("dtype".to_owned(), self.dtype.name().into());
-        if self.storage != Storage::default() {
-            entry.insert("storage".to_owned(), self.storage.name().into());
-        }
-        if let Some(device) = &self.gpu_device {
-            entry.insert("gpu_device".to_owned(), device.as_str().into());
-        }
-        if let Some(mirror) = self.cpu_mirror {
-            entry.insert("cpu_mirror".to_owned(), mirror.into());
-        }
-        if let Some(notify) = self.notify {
-            entry.insert("notify".to_owned(), notify.into());
-        }
-        if self.mode != StreamMode::default() {
-            entry.insert("mode".to_owned(), self.mode.name().into());
-        }
-        if let Some(slots) = self.slots {
-            entry.insert("slots".to_owned(), slots.into());
-        }
-        if let Some(initial) = &self.initial {
-            entry.insert("initial".to_owned(), Json::Object(initial.clone()));
-        }
-        Json::Object(entry)
+    pub(super) fn to_json(&self, extent: Extent) -> Json {
+        let mut entry = EntryWriter::new(extent);
+        entry.put("name", self.name.as_str());
+        entry.put("shape", self.shape.as_slice());
+        entry.put("dtype", self.dtype.name());
+        let storage = self.storage;
+        entry.put_unless(storage == Storage::default(), "storage", storage.name());
+        entry.put_option("gpu_device", self.gpu_device.as_deref());
+        entry.put_option("cpu_mirror", self.cpu_mirror);
+        entry.put_option("notify", self.notify);
+        let mode = self.mode;
+        entry.put_unless(mode == StreamMode::default(), "mode", mode.name());
+        entry.put_option("slots", self.slots);
+        entry.put_option("initial", self.initial.clone().map(Json::Object));
+        entry.finish()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thalweg_kernels::Parameters;
 
 use super::document::{NonFinite, Value};
+use super::entry_writer::EntryWriter;
 use super::fields::{Fields, Item, Problems};
 use super::suggestion::{SUGGESTED_PROBLEMS, did_you_mean};
 
@@ -220,28 +221,26 @@ pub(super) fn bindings_of(bindings: Vec<(String, Reference<'_>)>) -> Vec<Auxilia
         .collect()
 }
 
-/// `single: a` or `many: [a, b]`.
+/// `single: a` or `many: [a, b]`; in a complete entry always the list.
 pub(super) fn write_one_or_many(
-    entry: &mut Map<String, Json>,
+    entry: &mut EntryWriter,
     single: &str,
     many: &str,
     streams: &[String],
 ) {
     match streams {
-        [stream] => entry.insert(single.to_owned(), stream.as_str().into()),
-        _ => entry.insert(many.to_owned(), streams.into()),
-    };
+        [stream] if !entry.is_complete() => entry.put(single, stream.as_str()),
+        _ => entry.put(many, streams),
+    }
 }
 
-/// `auxiliary: [a, b]` where every alias is the stream's name, else `auxiliary: {alias: a}`.
-pub(super) fn write_auxiliary(entry: &mut Map<String, Json>, bindings: &[AuxiliaryBinding]) {
-    if bindings.is_empty() {
-        return;
-    }
-    let value = if bindings
+/// `auxiliary: [a, b]` where every alias is the stream's name, else `auxiliary: {alias: a}`; in a
+/// complete entry always the mapping.
+pub(super) fn write_auxiliary(entry: &mut EntryWriter, bindings: &[AuxiliaryBinding]) {
+    let named_alike = bindings
         .iter()
-        .all(|binding| binding.alias == binding.stream)
-    {
+        .all(|binding| binding.alias == binding.stream);
+    let value = if named_alike && !entry.is_complete() {
         bindings
             .iter()
             .map(|binding| binding.stream.as_str())
@@ -252,12 +251,11 @@ pub(super) fn write_auxiliary(entry: &mut Map<String, Json>, bindings: &[Auxilia
             .map(|binding| (binding.alias.clone(), binding.stream.as_str().into()));
         Json::Object(pairs.collect())
     };
-    entry.insert("auxiliary".to_owned(), value);
+    entry.put_unless(bindings.is_empty(), "auxiliary", value);
 }
 
 /// `parameters: {...}` where there are any.
-pub(super) fn write_parameters(entry: &mut Map<String, Json>, parameters: &Parameters) {
-    if !parameters.is_empty() {
-        entry.insert("parameters".to_owned(), Json::Object(parameters.clone()));
-    }
+pub(super) fn write_parameters(entry: &mut EntryWriter, parameters: &Parameters) {
+    let value = Json::Object(parameters.clone());
+    entry.put_unless(parameters.is_empty(), "parameters", value);
 }
