@@ -127,7 +127,7 @@ fn the_program_of_a_host_gets_the_order() {
     );
     let text = std::fs::read_to_string(&order).unwrap();
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(told["plugin"]["qualname"], "Display");
-    assert_eq!(told["spec"]["kind"], "example.display");
+    assert_eq!(told["nodes"][0]["plugin"]["qualname"], "Display");
+    assert_eq!(told["nodes"][0]["spec"]["kind"], "example.display");
     assert_eq!(pipeline.state(), PipelineState::Built);
 }

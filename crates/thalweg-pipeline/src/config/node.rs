@@ -14,7 +14,7 @@ use super::{
 };
 
 /// One source, kernel or sink of a configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NodeConfig<'config> {
     /// A source.
     Source(&'config SourceConfig),

@@ -11,7 +11,7 @@ use thalweg_shm::counters::{Counters, MAX_FIGURES, NodeCounters, command};
 
 use super::message::Role;
 use super::plan::NodePlan;
-use super::supervisor::{Board, Failure, Phase};
+use super::supervisor::{Board, EventKind, Failure, Phase};
 use super::worker::add;
 
 /// What the supervisor wants of a node.
@@ -98,6 +98,10 @@ impl Endpoint {
         let counters = self.counters();
         counters.pid.store(std::process::id(), Ordering::Relaxed);
         counters.ready_ns.store(monotonic_ns(), Ordering::Relaxed);
+        let started = EventKind::Started {
+            pid: Some(std::process::id()),
+        };
+        self.board.note(&self.name, self.role, started);
         self.board.update(self.node, |state| {
             state.phase = Phase::Ready;
             state.pid = Some(std::process::id());
@@ -162,6 +166,14 @@ impl Endpoint {
     }
 
     fn end(&self, phase: Phase, failure: Option<Failure>) {
+        let event = match (phase, &failure) {
+            (Phase::Finished, _) => EventKind::Finished,
+            (_, Some(failure)) => EventKind::Failed {
+                failure: failure.clone(),
+            },
+            _ => EventKind::Stopped,
+        };
+        self.board.note(&self.name, self.role, event);
         self.board.update(self.node, |state| {
             state.phase = phase;
             state.failure = failure;

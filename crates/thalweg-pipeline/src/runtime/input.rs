@@ -19,6 +19,7 @@ pub(super) struct Input {
     /// What is looked at while nothing is borrowed: zeros at first, then copies if it must be.
     copy: OwnedArray,
     publication: Publication,
+    is_at_hand: bool,
 }
 
 impl Input {
@@ -33,7 +34,23 @@ impl Input {
             frame: None,
             copy,
             publication: Publication::default(),
+            is_at_hand: false,
         })
+    }
+
+    /// Whether there is a publication newer than the last one looked at.
+    pub(super) fn has_news(&self) -> bool {
+        self.stream.count() > self.publication.count
+    }
+
+    /// Whether a frame was taken and not given back yet.
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.is_at_hand
+    }
+
+    /// Regards publications up to number `count` as seen.
+    pub(super) fn skip_to(&mut self, count: u64) {
+        self.publication.count = self.publication.count.max(count);
     }
 
     /// Regards everything published so far as seen.
@@ -63,9 +80,23 @@ impl Input {
     /// in between were never looked at.
     pub(super) fn refresh(&mut self) -> Result<Option<u64>, InputError> {
         let seen = self.publication.count;
-        if self.stream.count() <= seen {
+        if !self.has_news() || !self.take_newest()? {
             return Ok(None);
         }
+        Ok(Some(self.publication.count.saturating_sub(seen + 1)))
+    }
+
+    /// Has the newest frame at hand, whether or not it was looked at before; nothing before the
+    /// first.
+    pub(super) fn keep_at_hand(&mut self) -> Result<(), InputError> {
+        if !self.is_at_hand && self.stream.count() > 0 {
+            self.take_newest()?;
+        }
+        Ok(())
+    }
+
+    /// False if its writer has given the frame up.
+    fn take_newest(&mut self) -> Result<bool, InputError> {
         // The old frame's ticket first: a stream with one ticket has none left otherwise.
         self.frame = None;
         match self.stream.borrow() {
@@ -74,7 +105,7 @@ impl Input {
                 self.frame = Some(frame);
             }
             // Given up by its writer: wait for the next.
-            Err(BorrowError::Inconsistent { .. } | BorrowError::Empty { .. }) => return Ok(None),
+            Err(BorrowError::Inconsistent { .. } | BorrowError::Empty { .. }) => return Ok(false),
             // No ticket for us: a copy does as well.
             Err(
                 BorrowError::Limit { .. }
@@ -89,12 +120,63 @@ impl Input {
             }
             Err(error) => return Err(self.error(&error)),
         }
-        Ok(Some(self.publication.count.saturating_sub(seen + 1)))
+        self.is_at_hand = true;
+        Ok(true)
+    }
+
+    /// Takes a frame newer than the last one looked at: the one with `frame_id` if its slot still
+    /// holds it, else the newest. Returns how many publications were passed over.
+    pub(super) fn take(&mut self, frame_id: Option<u64>) -> Result<Option<u64>, InputError> {
+        let seen = self.publication.count;
+        let newest = self.stream.newest();
+        if newest.count <= seen {
+            return Ok(None);
+        }
+        if let Some(wanted) = frame_id
+            && newest.frame_id > wanted
+            && self.take_from_history(wanted, seen)?
+        {
+            return Ok(Some(self.publication.count.saturating_sub(seen + 1)));
+        }
+        self.refresh()
+    }
+
+    fn take_from_history(&mut self, frame_id: u64, seen: u64) -> Result<bool, InputError> {
+        let slots = self.stream.header().geometry.slots;
+        let name = || self.stream.header().name.clone();
+        let frames = self.stream.held_frames(slots).map_err(|error| InputError {
+            name: name(),
+            message: error.to_string(),
+        })?;
+        let wanted = frames
+            .iter()
+            .find(|frame| frame.publication().frame_id == frame_id && frame.count() > seen);
+        let Some(frame) = wanted else {
+            return Ok(false);
+        };
+        let copied = frame.copy_to_array(&mut self.copy.as_array_mut());
+        if !copied.map_err(|error| InputError {
+            name: name(),
+            message: error.to_string(),
+        })? {
+            // The writer was faster.
+            return Ok(false);
+        }
+        self.publication = frame.publication();
+        self.frame = None;
+        self.is_at_hand = true;
+        Ok(true)
+    }
+
+    /// Gives up the frame at hand: it will not be used.
+    pub(super) fn drop_frame(&mut self) {
+        self.release();
     }
 
     /// Gives the frame back before the next wait, keeping its number.
     pub(super) fn release(&mut self) {
         self.frame = None;
+        self.is_at_hand = false;
     }
 
     fn error(&self, error: &dyn std::error::Error) -> InputError {

@@ -5,24 +5,34 @@
 //! things: the order on the worker's standard input, its reports on standard output, and the run's
 //! counters, through which commands go one way and measurements the other.
 
+mod change;
 mod endpoint;
+mod error;
 mod input;
-mod kernel_loop;
+mod launch;
 mod message;
+mod observe;
+mod options;
 mod pipeline;
+mod placement;
 mod plan;
 mod sink_loop;
+mod skew;
 mod source_loop;
+mod stage;
 mod status;
 mod streams;
 mod supervisor;
 mod worker;
 
 pub use endpoint::{Endpoint, EndpointFrame, Wanted};
-pub use message::Role;
-pub use pipeline::{NodeHost, Pipeline, PipelineError, RunOptions};
+pub use error::PipelineError;
+pub use message::{Matching, PlacementReport, RealTime, Role};
+pub use observe::ObservedRun;
+pub use options::{NodeHost, RunOptions};
+pub use pipeline::Pipeline;
 pub use plan::{NodePlan, Plan, StreamPlan};
 pub use status::{Durations, FigureValue, Health, NodeStatus, PipelineState, Status};
 pub use streams::StreamsError;
-pub use supervisor::{Failure, WorkerProgram};
+pub use supervisor::{Event, EventKind, Failure, WorkerProgram};
 pub use worker::{BuiltNode, worker_main, worker_main_with};

@@ -1,6 +1,5 @@
 //! A pipeline from build to shutdown: the state machine over streams and workers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,118 +7,122 @@ use std::time::{Duration, Instant};
 use thalweg_kernels::Registry;
 use thalweg_os::clock::monotonic_ns;
 use thalweg_os::futex;
-use thalweg_shm::counters::{Counters, CountersError, command};
-use thalweg_shm::{Stream, StreamDirectory};
+use thalweg_shm::Stream;
+use thalweg_shm::counters::{Counters, MAX_NODES, command};
 
 use super::endpoint::Endpoint;
-use super::message::{Role, WorkerOrder};
+use super::error::PipelineError;
+use super::message::Role;
+use super::options::{NodeHost, RunOptions};
 use super::plan::Plan;
-use super::status::{NodeView, PipelineState, Status};
-use super::streams::{RunStreams, StreamsError};
-use super::supervisor::{Failure, NodeState, Phase, Supervisor, WorkerProgram};
+use super::status::{NodeFacts, NodeView, PipelineState, Status};
+use super::streams::RunStreams;
+use super::supervisor::{Board, Event, Failure, NodeState, Phase, Supervisor};
 use crate::config::{Diagnostics, PipelineConfig, validate_hosted};
-
-/// How a pipeline is run.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// The program workers run.
-    pub worker_program: WorkerProgram,
-    /// Folder of the streams.
-    pub directory: StreamDirectory,
-    /// How long workers may take to become ready.
-    pub start_timeout: Duration,
-    /// Nodes that run elsewhere than in a worker with a built-in kind, by name.
-    pub hosts: BTreeMap<String, NodeHost>,
-}
-
-/// Who runs a node whose kind is not one of the registry's.
-#[derive(Clone, Debug)]
-pub enum NodeHost {
-    /// A process of another program, which knows the kind.
-    Program {
-        /// The program.
-        program: WorkerProgram,
-        /// What it needs to know to build the node; reaches it untouched.
-        plugin: serde_json::Value,
-    },
-    /// The owner of the pipeline, in its own process, through [`Pipeline::endpoint`].
-    Caller,
-}
-
-impl RunOptions {
-    /// Workers run `worker_program`; streams live in the default folder; ten seconds to start.
-    pub fn new(worker_program: WorkerProgram) -> Self {
-        Self {
-            worker_program,
-            directory: StreamDirectory::default(),
-            start_timeout: Duration::from_secs(10),
-            hosts: BTreeMap::new(),
-        }
-    }
-}
-
-/// A pipeline could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// The configuration has problems.
-    #[error(transparent)]
-    Config(#[from] Diagnostics),
-    /// The streams could not be made.
-    #[error(transparent)]
-    Streams(#[from] StreamsError),
-    /// The counters could not be made.
-    #[error(transparent)]
-    Counters(#[from] CountersError),
-    /// Not in this state.
-    #[error("cannot {action} a pipeline that is {found}; it has to be {expected}")]
-    State {
-        /// What was asked.
-        action: &'static str,
-        /// The states it is possible in.
-        expected: &'static str,
-        /// The state it is in.
-        found: &'static str,
-    },
-    /// A worker failed.
-    #[error("{0}")]
-    Worker(Box<Failure>),
-    /// Workers did not become ready in time.
-    #[error("not ready after {timeout_s} s: {}", nodes.join(", "))]
-    StartTimeout {
-        /// Seconds allowed.
-        timeout_s: f64,
-        /// Names of the workers.
-        nodes: Vec<String>,
-    },
-    /// The supervising thread could not be started.
-    #[error("cannot start the supervisor: {0}")]
-    Supervisor(std::io::Error),
-}
 
 /// A pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
-    config: PipelineConfig,
-    plan: Plan,
-    options: RunOptions,
+    pub(super) config: PipelineConfig,
+    pub(super) registry: Registry,
+    pub(super) plan: Plan,
+    /// Row of every node of the plan in the counters.
+    pub(super) rows: Vec<usize>,
+    pub(super) options: RunOptions,
     state: PipelineState,
-    built: Option<Built>,
-    started_ns: u64,
+    /// Whether the workers were told to pause, whatever has failed since.
+    pub(super) is_paused: bool,
+    pub(super) built: Option<Built>,
     failures: Vec<Failure>,
-    /// Frames of every node, and the time, at the last look at rates.
+    /// Frames of every row, and the time, at the last look at rates.
     rates: Option<(u64, Vec<u64>)>,
 }
 
 /// What exists from build to shutdown.
 #[derive(Debug)]
-struct Built {
+pub(super) struct Built {
     // Dropped in this order: no worker outlives the streams it uses.
-    supervisor: Supervisor,
-    streams: RunStreams,
-    counters: Arc<Counters>,
+    pub(super) supervisor: Supervisor,
+    pub(super) streams: RunStreams,
+    pub(super) counters: Arc<Counters>,
 }
 
+impl Built {
+    pub(super) fn board(&self) -> &Board {
+        self.supervisor.board()
+    }
+
+    /// What the supervisor wants of the node in `row` from now on.
+    pub(super) fn command(&self, row: usize, wanted: u32) {
+        let word = &self.counters.node(row).command;
+        // Pairs with the Acquire fence of a worker that takes over.
+        word.store(wanted, Ordering::Release);
+        futex::wake(word, u32::MAX);
+    }
+
+    /// Ends the nodes in `rows`; those that take longer than until `deadline` are killed.
+    pub(super) fn end(&self, rows: &[usize], deadline: Instant) {
+        for &row in rows {
+            self.supervisor.expect_end(row);
+            self.command(row, command::STOP);
+        }
+        self.streams.nudge();
+        let all_ended = |nodes: &[NodeState]| {
+            rows.iter()
+                .filter_map(|&row| nodes.get(row))
+                .all(|state| !state.phase.is_running())
+        };
+        if !self.board().wait_until(deadline, all_ended) {
+            for &row in rows {
+                self.supervisor.kill(row);
+            }
+            // A killed process ends; one that does not is stuck in the kernel.
+            self.board().wait_until(Instant::now() + KILLED, all_ended);
+        }
+    }
+
+    /// Waits until all nodes in `rows` are ready or one of them has failed.
+    pub(super) fn wait_until_ready(
+        &self,
+        rows: &[usize],
+        timeout: Duration,
+    ) -> Result<(), NotReady> {
+        let deadline = Instant::now() + timeout;
+        let is_settled = |nodes: &[NodeState]| {
+            let mut states = rows.iter().filter_map(|&row| nodes.get(row));
+            states.clone().any(|state| state.failure.is_some())
+                || states.all(|state| state.phase != Phase::Starting)
+        };
+        let in_time = self.board().wait_until(deadline, is_settled);
+        let nodes = self.board().nodes();
+        let states = || rows.iter().filter_map(|&row| Some((row, nodes.get(row)?)));
+        // A member of a group that only ended with another one is not the reason.
+        let mut failures: Vec<&Failure> = states()
+            .filter_map(|(_, state)| state.failure.as_ref())
+            .collect();
+        failures.sort_by_key(|failure| failure.traceback.is_none() && failure.stderr.is_empty());
+        if let Some(failure) = failures.first() {
+            return Err(NotReady::Failed(Box::new((*failure).clone())));
+        }
+        if in_time {
+            return Ok(());
+        }
+        let late = states().filter(|(_, state)| state.phase == Phase::Starting);
+        Err(NotReady::Late(late.map(|(row, _)| row).collect()))
+    }
+}
+
+/// Why workers are not ready.
+pub(super) enum NotReady {
+    Failed(Box<Failure>),
+    /// The rows of those that are not.
+    Late(Vec<usize>),
+}
+
+/// How long a killed process may take to end.
+const KILLED: Duration = Duration::from_secs(5);
+/// Nodes that can be added to a running pipeline at once.
+const SPARE_ROWS: usize = 32;
 /// A pipeline whose sources have ended and that did nothing for this long is done.
 const QUIET_NS: u64 = 1_000_000_000;
 /// Rates are taken over at least this long.
@@ -136,18 +139,21 @@ impl Pipeline {
         registry: &Registry,
         options: RunOptions,
     ) -> Result<Self, PipelineError> {
-        let problems = validate_hosted(&config, registry, &|name| options.hosts.contains_key(name));
+        let is_hosted = |name: &str| options.hosts.contains_key(name);
+        let problems = validate_hosted(&config, registry, &is_hosted);
         if !problems.is_empty() {
             return Err(Diagnostics(problems).into());
         }
         let plan = Plan::new(&config).map_err(Diagnostics)?;
         Ok(Self {
             config,
+            registry: registry.clone(),
+            rows: (0..plan.nodes.len()).collect(),
             plan,
             options,
             state: PipelineState::Initialized,
+            is_paused: false,
             built: None,
-            started_ns: 0,
             failures: Vec::new(),
             rates: None,
         })
@@ -178,11 +184,14 @@ impl Pipeline {
         let streams = RunStreams::build(&self.plan, directory)?;
         // From here on dropping `owner` removes the streams again.
         let owner = StreamsOwner(Some(streams));
-        let counters = Arc::new(Counters::create(directory.path(), self.plan.nodes.len())?);
-        let supervisor = Supervisor::new(self.plan.nodes.len()).map_err(|error| {
+        let rows = (self.plan.nodes.len() + SPARE_ROWS).min(MAX_NODES);
+        let counters = Arc::new(Counters::create(directory.path(), rows)?);
+        let board = Board::new(Arc::clone(&counters));
+        let supervisor = Supervisor::new(board).map_err(|error| {
             counters.remove().ok();
             PipelineError::Supervisor(error)
         })?;
+        counters.label().set(&self.label());
         if let Some(streams) = owner.keep() {
             self.built = Some(Built {
                 supervisor,
@@ -190,70 +199,171 @@ impl Pipeline {
                 counters,
             });
         }
-        self.state = PipelineState::Built;
+        self.rows = (0..self.plan.nodes.len()).collect();
+        self.describe_rows();
+        self.set_state(PipelineState::Built);
         Ok(())
+    }
+
+    /// What this is a run of, for those who look at it from outside.
+    fn label(&self) -> String {
+        match (&self.config.source_path, &self.config.namespace) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(namespace)) => namespace.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Says in the counters what every row is.
+    pub(super) fn describe_rows(&self) {
+        let Some(built) = &self.built else {
+            return;
+        };
+        for row in 0..built.counters.node_count() {
+            let mut nodes = self.plan.nodes.iter().zip(&self.rows);
+            let node = nodes.find(|(_, own)| **own == row);
+            // Plain strings and numbers always have a JSON form.
+            let description =
+                node.and_then(|(node, _)| serde_json::to_string(&NodeFacts::of(node)).ok());
+            let text = &built.counters.node(row).description;
+            text.set(description.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn set_state(&mut self, state: PipelineState) {
+        self.state = state;
+        if let Some(built) = &self.built {
+            let word = built.counters.state();
+            word.store(state as u32, Ordering::Relaxed);
+        }
     }
 
     /// Starts all workers, waits until they are ready, then lets the sources begin. Frames written
     /// from now on are seen by every stage.
     pub fn start(&mut self) -> Result<(), PipelineError> {
         self.expect("start", "BUILT", &[PipelineState::Built])?;
+        let launches = self.launches(&self.plan, &self.rows, |_| true);
         let Some(built) = &self.built else {
             return Ok(());
         };
         self.failures.clear();
         self.rates = None;
-        for (index, node) in self.plan.nodes.iter().enumerate() {
-            let counters = built.counters.node(index);
+        self.is_paused = false;
+        for &row in &self.rows {
+            let counters = built.counters.node(row);
+            let is_ready = built.board().node(row).phase == Phase::Ready;
             counters.clear();
-            counters.command.store(command::RUN, Ordering::Relaxed);
-            let (program, plugin) = match self.options.hosts.get(&node.spec.name) {
-                Some(NodeHost::Caller) => continue,
-                Some(NodeHost::Program { program, plugin }) => (program.clone(), plugin.clone()),
-                None => (self.options.worker_program.clone(), serde_json::Value::Null),
-            };
-            let order = WorkerOrder {
-                parent_pid: std::process::id(),
-                counters: built.counters.path().to_owned(),
-                node: index,
-                directory: self.options.directory.path().to_owned(),
-                role: node.role,
-                spec: node.spec.clone(),
-                inputs: node.inputs.clone(),
-                auxiliary: node.auxiliary.clone(),
-                outputs: node.outputs.clone(),
-                any_trigger: node.any_trigger,
-                propagate_frame_id: node.propagate_frame_id,
-                poll_interval_ns: node.poll_interval_ns,
-                plugin,
-            };
-            built.supervisor.start(order, program);
+            if is_ready {
+                // A node of the caller's, which has begun already.
+                counters.ready_ns.store(monotonic_ns(), Ordering::Relaxed);
+            }
+            counters.command.store(command::RUN, Ordering::Release);
         }
-        let deadline = Instant::now() + self.options.start_timeout;
-        let settled = |nodes: &[NodeState]| {
-            nodes.iter().any(|node| node.failure.is_some())
-                || nodes.iter().all(|node| node.phase != Phase::Starting)
-        };
-        let in_time = built.supervisor.wait_until(Some(deadline), settled);
-        let nodes = built.supervisor.nodes();
-        let failure = nodes.iter().find_map(|node| node.failure.clone());
-        if failure.is_some() || !in_time {
+        for launch in launches {
+            built.supervisor.start(launch);
+        }
+        if let Err(reason) = built.wait_until_ready(&self.rows, self.options.start_timeout) {
+            let error = self.not_ready(reason, |row| self.name_of(row));
             self.end_workers(Duration::from_secs(1));
-            return Err(match failure {
-                Some(failure) => PipelineError::Worker(Box::new(failure)),
-                None => PipelineError::StartTimeout {
-                    timeout_s: self.options.start_timeout.as_secs_f64(),
-                    nodes: self.names_of(&nodes, Phase::Starting),
-                },
-            });
+            return Err(error);
         }
-        for (index, node) in self.plan.nodes.iter().enumerate() {
-            if node.role == Role::Source {
-                built.supervisor.go(index);
+        self.let_sources_go(&self.rows);
+        let started_ns = built.counters.started_ns();
+        started_ns.store(monotonic_ns(), Ordering::Relaxed);
+        self.set_state(PipelineState::Running);
+        Ok(())
+    }
+
+    /// The sources among the nodes in `rows` may begin.
+    pub(super) fn let_sources_go(&self, rows: &[usize]) {
+        let Some(built) = &self.built else {
+            return;
+        };
+        for (node, row) in self.plan.nodes.iter().zip(&self.rows) {
+            if node.role == Role::Source && rows.contains(row) {
+                built.supervisor.go(*row);
             }
         }
-        self.started_ns = monotonic_ns();
-        self.state = PipelineState::Running;
+    }
+
+    pub(super) fn not_ready(
+        &self,
+        reason: NotReady,
+        name_of: impl Fn(usize) -> Option<String>,
+    ) -> PipelineError {
+        match reason {
+            NotReady::Failed(failure) => PipelineError::Worker(failure),
+            NotReady::Late(rows) => PipelineError::StartTimeout {
+                timeout_s: self.options.start_timeout.as_secs_f64(),
+                nodes: rows.into_iter().filter_map(name_of).collect(),
+            },
+        }
+    }
+
+    fn name_of(&self, row: usize) -> Option<String> {
+        let mut nodes = self.plan.nodes.iter().zip(&self.rows);
+        let (node, _) = nodes.find(|(_, own)| **own == row)?;
+        Some(node.spec.name.clone())
+    }
+
+    /// Starts the workers again that have failed or ended; with the same streams, and from their
+    /// initial state. The others are not disturbed.
+    pub fn restart(&mut self) -> Result<(), PipelineError> {
+        self.expect(
+            "restart",
+            "RUNNING, PAUSED or FAILED",
+            &[
+                PipelineState::Running,
+                PipelineState::Paused,
+                PipelineState::Failed,
+            ],
+        )?;
+        let Some(built) = &self.built else {
+            return Ok(());
+        };
+        let has_ended = |row: usize| {
+            let phase = built.board().node(row).phase;
+            matches!(phase, Phase::Failed | Phase::Stopped)
+        };
+        let ended: Vec<usize> = self
+            .rows
+            .iter()
+            .copied()
+            .filter(|&row| has_ended(row))
+            .collect();
+        let launches = self.launches(&self.plan, &self.rows, has_ended);
+        let started: Vec<usize> = launches
+            .iter()
+            .flat_map(|launch| launch.order.nodes.iter().map(|node| node.row))
+            .collect();
+        let wanted = if self.is_paused {
+            command::PAUSE
+        } else {
+            command::RUN
+        };
+        for &row in &started {
+            built.command(row, wanted);
+        }
+        for launch in launches {
+            built.supervisor.start(launch);
+        }
+        if let Err(reason) = built.wait_until_ready(&started, self.options.start_timeout) {
+            let error = self.not_ready(reason, |row| self.name_of(row));
+            built.end(&started, Instant::now() + Duration::from_secs(1));
+            return Err(error);
+        }
+        self.let_sources_go(&started);
+        let names: Vec<String> = ended.iter().filter_map(|&row| self.name_of(row)).collect();
+        self.failures
+            .retain(|failure| !names.contains(&failure.node));
+        if self.failures.is_empty() {
+            let state = if self.is_paused {
+                PipelineState::Paused
+            } else {
+                PipelineState::Running
+            };
+            self.set_state(state);
+        }
         Ok(())
     }
 
@@ -261,7 +371,8 @@ impl Pipeline {
     pub fn pause(&mut self) -> Result<(), PipelineError> {
         self.expect("pause", "RUNNING", &[PipelineState::Running])?;
         self.command_all(command::PAUSE);
-        self.state = PipelineState::Paused;
+        self.is_paused = true;
+        self.set_state(PipelineState::Paused);
         Ok(())
     }
 
@@ -269,7 +380,8 @@ impl Pipeline {
     pub fn resume(&mut self) -> Result<(), PipelineError> {
         self.expect("resume", "PAUSED", &[PipelineState::Paused])?;
         self.command_all(command::RUN);
-        self.state = PipelineState::Running;
+        self.is_paused = false;
+        self.set_state(PipelineState::Running);
         Ok(())
     }
 
@@ -290,7 +402,8 @@ impl Pipeline {
             ],
         )?;
         self.end_workers(timeout);
-        self.state = PipelineState::Built;
+        self.is_paused = false;
+        self.set_state(PipelineState::Built);
         Ok(())
     }
 
@@ -309,7 +422,8 @@ impl Pipeline {
             drop(built);
             self.options.directory.tidy().ok();
         }
-        self.state = PipelineState::Stopped;
+        self.is_paused = false;
+        self.set_state(PipelineState::Stopped);
     }
 
     /// The stream `name` of the configuration, while the pipeline is built.
@@ -331,11 +445,17 @@ impl Pipeline {
             let counters = Arc::clone(&built.counters);
             Endpoint::new(
                 &self.plan.nodes[index],
-                index,
+                self.rows[index],
                 counters,
-                built.supervisor.board(),
+                built.board().clone(),
             )
         })
+    }
+
+    /// What happened to the nodes after event `sequence` of this run, as far as it is still kept.
+    pub fn events_after(&self, sequence: u64) -> Vec<Event> {
+        let built = self.built.as_ref();
+        built.map_or_else(Vec::new, |built| built.board().events_after(sequence))
     }
 
     /// What failed since the last start.
@@ -350,17 +470,17 @@ impl Pipeline {
         let at_ns = monotonic_ns();
         let mut nodes = Vec::new();
         if let Some(built) = &self.built {
-            let states = built.supervisor.nodes();
-            for (index, (plan, state)) in self.plan.nodes.iter().zip(&states).enumerate() {
+            let states = built.board().nodes();
+            for (plan, &row) in self.plan.nodes.iter().zip(&self.rows) {
                 let before = self
                     .rates
                     .as_ref()
-                    .and_then(|(taken_ns, frames)| Some((*frames.get(index)?, *taken_ns)));
+                    .and_then(|(taken_ns, frames)| Some((*frames.get(row)?, *taken_ns)));
                 let view = NodeView {
-                    plan,
-                    state,
-                    counters: built.counters.node(index),
-                    is_paused: self.state == PipelineState::Paused,
+                    facts: NodeFacts::of(plan),
+                    state: &states[row],
+                    counters: built.counters.node(row),
+                    is_paused: self.is_paused,
                     before,
                 };
                 nodes.push(view.status());
@@ -371,13 +491,20 @@ impl Pipeline {
             .as_ref()
             .is_none_or(|(taken_ns, _)| at_ns - taken_ns >= RATE_WINDOW_NS);
         if is_window_over {
-            self.rates = Some((at_ns, nodes.iter().map(|node| node.frames).collect()));
+            self.rates = self.built.as_ref().map(|built| {
+                let rows = 0..built.counters.node_count();
+                let frames = |row| built.counters.node(row).frames.load(Ordering::Relaxed);
+                (at_ns, rows.map(frames).collect())
+            });
         }
-        let runtime_ns = at_ns.saturating_sub(self.started_ns);
+        let started_ns = self.built.as_ref().map_or(0, |built| {
+            built.counters.started_ns().load(Ordering::Relaxed)
+        });
+        let runtime_ns = at_ns.saturating_sub(started_ns);
         Status {
             state: self.state,
             at_ns,
-            runtime_s: if self.started_ns == 0 {
+            runtime_s: if started_ns == 0 {
                 0.0
             } else {
                 runtime_ns as f64 * 1e-9
@@ -392,32 +519,28 @@ impl Pipeline {
         let Some(built) = &self.built else {
             return true;
         };
-        let states = built.supervisor.nodes();
         let mut sources = self
             .plan
             .nodes
             .iter()
-            .zip(&states)
+            .zip(&self.rows)
             .filter(|(node, _)| node.role == Role::Source)
             .peekable();
         let has_sources = sources.peek().is_some();
-        let all_finished = sources.all(|(_, state)| state.phase == Phase::Finished);
+        let all_finished =
+            sources.all(|(_, &row)| built.board().node(row).phase == Phase::Finished);
         has_sources
             && all_finished
             && (self.has_consumed_everything(built) || Self::is_quiet(built))
     }
 
     fn has_consumed_everything(&self, built: &Built) -> bool {
-        self.plan.nodes.iter().enumerate().all(|(index, node)| {
+        self.plan.nodes.iter().zip(&self.rows).all(|(node, &row)| {
             node.spec.inputs.first().is_none_or(|trigger| {
                 let stream = built.streams.get(&trigger.name);
                 let published = stream.map_or(0, |stream| stream.count());
                 // Pairs with the Release stores at the end of a frame.
-                let consumed = built
-                    .counters
-                    .node(index)
-                    .input_count
-                    .load(Ordering::Acquire);
+                let consumed = built.counters.node(row).input_count.load(Ordering::Acquire);
                 consumed == published
             })
         })
@@ -439,25 +562,18 @@ impl Pipeline {
     /// Waits until something happens to a worker, or for `timeout`.
     pub fn wait_for_change(&self, timeout: Duration) {
         if let Some(built) = &self.built {
-            let before: Vec<Phase> = built
-                .supervisor
-                .nodes()
-                .iter()
-                .map(|node| node.phase)
-                .collect();
-            let has_changed = |nodes: &[NodeState]| {
-                nodes
-                    .iter()
-                    .zip(&before)
-                    .any(|(node, phase)| node.phase != *phase)
+            let phases = |nodes: &[NodeState]| -> Vec<Phase> {
+                nodes.iter().map(|node| node.phase).collect()
             };
+            let before = phases(&built.board().nodes());
+            let has_changed = |nodes: &[NodeState]| phases(nodes) != before;
             built
-                .supervisor
-                .wait_until(Some(Instant::now() + timeout), has_changed);
+                .board()
+                .wait_until(Instant::now() + timeout, has_changed);
         }
     }
 
-    fn expect(
+    pub(super) fn expect(
         &mut self,
         action: &'static str,
         expected: &'static str,
@@ -475,12 +591,12 @@ impl Pipeline {
         }
     }
 
-    fn notice_failures(&mut self) {
+    pub(super) fn notice_failures(&mut self) {
         let Some(built) = &self.built else {
             return;
         };
-        for node in built.supervisor.nodes() {
-            if let Some(failure) = node.failure
+        for &row in &self.rows {
+            if let Some(failure) = built.board().node(row).failure
                 && !self.failures.contains(&failure)
             {
                 self.failures.push(failure);
@@ -488,24 +604,16 @@ impl Pipeline {
         }
         let is_active = matches!(self.state, PipelineState::Running | PipelineState::Paused);
         if is_active && !self.failures.is_empty() {
-            self.state = PipelineState::Failed;
+            self.set_state(PipelineState::Failed);
         }
     }
 
     fn command_all(&self, wanted: u32) {
-        for (index, _) in self.plan.nodes.iter().enumerate() {
-            self.command(index, wanted);
-        }
         if let Some(built) = &self.built {
+            for &row in &self.rows {
+                built.command(row, wanted);
+            }
             built.streams.nudge();
-        }
-    }
-
-    fn command(&self, node: usize, wanted: u32) {
-        if let Some(built) = &self.built {
-            let word = &built.counters.node(node).command;
-            word.store(wanted, Ordering::Relaxed);
-            futex::wake(word, u32::MAX);
         }
     }
 
@@ -520,41 +628,12 @@ impl Pipeline {
                 .plan
                 .nodes
                 .iter()
-                .enumerate()
-                .filter(|(_, node)| (node.role == Role::Source) == only_sources)
-                .map(|(index, _)| index)
+                .zip(&self.rows)
+                .filter(|(node, _)| (node.role == Role::Source) == only_sources)
+                .map(|(_, &row)| row)
                 .collect();
-            for &node in &ending {
-                built.supervisor.expect_end(node);
-                self.command(node, command::STOP);
-            }
-            built.streams.nudge();
-            let all_ended = |nodes: &[NodeState]| {
-                ending.iter().all(|&node| {
-                    nodes
-                        .get(node)
-                        .is_none_or(|state| !state.phase.is_running())
-                })
-            };
-            if !built.supervisor.wait_until(Some(deadline), all_ended) {
-                for &node in &ending {
-                    built.supervisor.kill(node);
-                }
-                // A killed process ends; one that does not is stuck in the kernel.
-                let killed = Some(Instant::now() + Duration::from_secs(5));
-                built.supervisor.wait_until(killed, all_ended);
-            }
+            built.end(&ending, deadline);
         }
-    }
-
-    fn names_of(&self, nodes: &[NodeState], phase: Phase) -> Vec<String> {
-        self.plan
-            .nodes
-            .iter()
-            .zip(nodes)
-            .filter(|(_, state)| state.phase == phase)
-            .map(|(plan, _)| plan.spec.name.clone())
-            .collect()
     }
 }
 

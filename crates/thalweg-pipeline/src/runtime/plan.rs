@@ -1,14 +1,16 @@
 //! From a configuration to what is to be made: streams with their slots, nodes with their orders.
 //! Pure: touches neither streams nor processes.
 
+use std::collections::BTreeMap;
+
 use thalweg_kernels::initial::Initial;
 use thalweg_kernels::{NodeSpec, SpecProblem};
-use thalweg_shm::{DType, StreamOptions};
+use thalweg_shm::{DType, StreamOptions, WaitPolicy};
 
-use super::message::Role;
+use super::message::{Matching, Role};
 use crate::config::{
-    Diagnostic, NodeConfig, PipelineConfig, StreamConfig, StreamMode, SynchronizationMode,
-    TriggerPolicy, node_spec,
+    Diagnostic, KernelConfig, NodeConfig, PipelineConfig, Placement, Restart, StreamConfig,
+    StreamMode, SynchronizationMode, TriggerPolicy, node_spec,
 };
 
 /// Everything a run is made of.
@@ -52,6 +54,18 @@ pub struct NodePlan {
     pub any_trigger: bool,
     /// Whether outputs carry the trigger's frame id.
     pub propagate_frame_id: bool,
+    /// Which frames of several triggers belong together, where their ids have to match.
+    pub matching: Option<Matching>,
+    /// How it waits for its triggers.
+    pub wait: WaitPolicy,
+    /// Latency budget in ns, from the origin of the data.
+    pub deadline_ns: Option<u64>,
+    /// Kernels of one group share a process.
+    pub group: Option<String>,
+    /// Where and how urgently it runs.
+    pub placement: Placement,
+    /// What happens when it has ended.
+    pub restart: Restart,
     /// Pause of a source that has nothing to produce, in ns.
     pub poll_interval_ns: u64,
     /// A node without frames for longer than this counts as idle, in ns.
@@ -92,11 +106,63 @@ impl Plan {
                 })),
             }
         }
+        problems.extend(group_problems(config));
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self { streams, nodes })
     }
+
+    /// The nodes that share a process, by their indices: mostly one, or the kernels of a group.
+    pub fn processes(&self) -> Vec<Vec<usize>> {
+        let mut processes: Vec<Vec<usize>> = Vec::new();
+        let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            match node.group.as_deref() {
+                Some(group) => {
+                    let process = *groups.entry(group).or_insert_with(|| {
+                        processes.push(Vec::new());
+                        processes.len() - 1
+                    });
+                    processes[process].push(index);
+                }
+                None => processes.push(vec![index]),
+            }
+        }
+        processes
+    }
+}
+
+/// Kernels of one process are placed and started again together.
+fn group_problems(config: &PipelineConfig) -> Vec<Diagnostic> {
+    let mut firsts: BTreeMap<&str, &KernelConfig> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (index, kernel) in config.kernels.iter().enumerate() {
+        let Some(group) = kernel.group.as_deref() else {
+            continue;
+        };
+        let first = *firsts.entry(group).or_insert(kernel);
+        for (key, is_same) in [
+            ("placement", first.placement == kernel.placement),
+            ("restart", first.restart == kernel.restart),
+            ("wait", first.wait == kernel.wait),
+        ] {
+            if !is_same {
+                let message = format!(
+                    "kernel '{}': '{key}' differs from that of '{}', which is of the same group '{group}'",
+                    kernel.name, first.name
+                );
+                let path = format!("kernels[{index}].{key}");
+                let hint = "one process has one of each: give them the same, or other groups";
+                problems.push(
+                    config
+                        .positions
+                        .locate(Diagnostic::new(path, message).with_hint(hint)),
+                );
+            }
+        }
+    }
+    problems
 }
 
 fn plan_stream(
@@ -125,7 +191,6 @@ fn plan_stream(
 }
 
 fn unsupported(config: &PipelineConfig) -> Vec<Diagnostic> {
-    let matching = unsupported_synchronization(config);
     let writing_sinks = config
         .sinks
         .iter()
@@ -139,32 +204,7 @@ fn unsupported(config: &PipelineConfig) -> Vec<Diagnostic> {
             );
             config.positions.locate(Diagnostic::new(path, message))
         });
-    matching.into_iter().chain(writing_sinks).collect()
-}
-
-fn unsupported_synchronization(config: &PipelineConfig) -> Vec<Diagnostic> {
-    config
-        .kernels
-        .iter()
-        .enumerate()
-        .filter(|(_, kernel)| {
-            kernel
-                .synchronization
-                .as_ref()
-                .is_some_and(|rule| rule.mode == SynchronizationMode::MatchingFrameId)
-        })
-        .map(|(index, kernel)| {
-            let path = format!("kernels[{index}].synchronization.mode");
-            let message = format!(
-                "kernel '{}' asks for matching_frame_id, which this build does not run yet",
-                kernel.name
-            );
-            config.positions.locate(
-                Diagnostic::new(path, message)
-                    .with_hint("`mode: count` waits for one new frame on every input"),
-            )
-        })
-        .collect()
+    writing_sinks.collect()
 }
 
 /// Enough that every consumer can hold one frame while the producer writes, and two observers can
@@ -209,12 +249,33 @@ fn plan_node(config: &PipelineConfig, node: NodeConfig<'_>) -> Result<NodePlan, 
         NodeConfig::Sink(sink) => sink.read_timeout.duration(),
         NodeConfig::Source(_) => std::time::Duration::from_secs(1),
     };
-    let (any_trigger, propagate_frame_id) = match node {
+    let (any_trigger, propagate_frame_id, matching, group) = match node {
         NodeConfig::Kernel(kernel) => (
             kernel.trigger_policy == TriggerPolicy::AnyNew,
             kernel.propagate_frame_id,
+            matching_of(kernel),
+            kernel.group.clone(),
         ),
-        NodeConfig::Source(_) | NodeConfig::Sink(_) => (true, false),
+        NodeConfig::Source(_) | NodeConfig::Sink(_) => (true, false, None, None),
+    };
+    let (wait, deadline, placement, restart) = match node {
+        NodeConfig::Kernel(kernel) => {
+            let KernelConfig {
+                wait,
+                deadline,
+                placement,
+                restart,
+                ..
+            } = kernel;
+            (*wait, *deadline, placement, *restart)
+        }
+        NodeConfig::Source(source) => (
+            WaitPolicy::default(),
+            None,
+            &source.placement,
+            source.restart,
+        ),
+        NodeConfig::Sink(sink) => (sink.wait, sink.deadline, &sink.placement, sink.restart),
     };
     let poll_interval = match node {
         NodeConfig::Source(source) => source.poll_interval.duration(),
@@ -233,9 +294,23 @@ fn plan_node(config: &PipelineConfig, node: NodeConfig<'_>) -> Result<NodePlan, 
         outputs: resource_names(node.outputs()),
         any_trigger,
         propagate_frame_id,
+        matching,
+        wait,
+        deadline_ns: deadline.map(|deadline| nanoseconds(deadline.duration())),
+        group,
+        placement: placement.clone(),
+        restart,
         poll_interval_ns: nanoseconds(poll_interval),
         idle_after_ns: nanoseconds(read_timeout.saturating_mul(4)).max(1_000_000_000),
         is_terminal: triggers_nobody && is_end_of_chain,
+    })
+}
+
+fn matching_of(kernel: &KernelConfig) -> Option<Matching> {
+    let rule = kernel.synchronization.as_ref()?;
+    (rule.mode == SynchronizationMode::MatchingFrameId).then(|| Matching {
+        max_skew: rule.max_skew_generations,
+        max_wait_ns: rule.max_wait.map(|longest| nanoseconds(longest.duration())),
     })
 }
 

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use thalweg_kernels::{Sink, SinkFrame};
 use thalweg_os::clock::monotonic_ns;
+use thalweg_shm::Patience;
 use thalweg_shm::counters::command;
-use thalweg_shm::{Patience, WaitPolicy};
 
 use super::worker::{Trigger, Worker, WorkerFailure, add, trigger};
 
@@ -26,6 +26,9 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
             }
             _ => {}
         }
+        if let Some(seen) = worker.take_over() {
+            input.skip_to(seen);
+        }
         let wait_began_ns = monotonic_ns();
         let interrupt = || worker.is_interrupted();
         let patience = Patience {
@@ -34,7 +37,7 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
         };
         let waited = input
             .stream
-            .wait_for_frame(input.seen(), WaitPolicy::Adaptive, patience);
+            .wait_for_frame(input.seen(), worker.order.wait, patience);
         if let Trigger::Interrupted = trigger(waited)? {
             continue;
         }
@@ -55,9 +58,9 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
         add(&counters.missed, missed);
         counters.execution.record(ended_ns - began_ns);
         counters.wait.record(began_ns - wait_began_ns);
-        counters
-            .latency
-            .record(ended_ns.saturating_sub(publication.origin_ns));
+        let latency_ns = ended_ns.saturating_sub(publication.origin_ns);
+        counters.latency.record(latency_ns);
+        worker.check_deadline(latency_ns);
         counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
         add(&counters.frames, 1);
         // Last: whoever sees it knows that the frame was consumed. Pairs with the Acquire of

@@ -2,34 +2,49 @@
 
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thalweg_kernels::FigureKind;
 use thalweg_os::clock::monotonic_ns;
 use thalweg_shm::counters::{HistogramSnapshot, NodeCounters};
 
-use super::message::Role;
+use super::message::{PlacementReport, Role};
 use super::plan::NodePlan;
 use super::supervisor::{Failure, NodeState, Phase};
 
 /// The state of a pipeline as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[repr(u32)]
 pub enum PipelineState {
     /// Nothing was made yet.
-    Initialized,
+    Initialized = 0,
     /// Streams exist, no process does.
-    Built,
+    Built = 1,
     /// Processes are at work.
-    Running,
+    Running = 2,
     /// Processes wait.
-    Paused,
+    Paused = 3,
     /// A process has failed.
-    Failed,
+    Failed = 4,
     /// Everything was taken down.
-    Stopped,
+    Stopped = 5,
 }
 
 impl PipelineState {
+    /// The state that counters show as `number`; unknown ones are of runs that do not run.
+    pub(super) fn from_number(number: u32) -> Self {
+        [
+            Self::Initialized,
+            Self::Built,
+            Self::Running,
+            Self::Paused,
+            Self::Failed,
+        ]
+        .into_iter()
+        .find(|&state| state as u32 == number)
+        .unwrap_or(Self::Stopped)
+    }
+
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,6 +159,20 @@ pub struct NodeStatus {
     pub frames: u64,
     /// Publications of its triggers it never looked at.
     pub missed: u64,
+    /// Frames published later after the origin of their data than its deadline allows.
+    pub deadline_missed: u64,
+    /// Times that triggers whose frame ids have to match did not.
+    pub skew_events: u64,
+    /// Frame ids given up because other triggers were ahead of them.
+    pub skew_skipped: u64,
+    /// Times that everything at hand was given up, being too far apart or for too long.
+    pub skew_timeouts: u64,
+    /// How often its worker was started again.
+    pub restarts: u32,
+    /// Why it was last started again.
+    pub last_error: Option<String>,
+    /// Where its worker runs.
+    pub placement: PlacementReport,
     /// Count of the newest publication taken from its first trigger.
     pub input_count: u64,
     /// Count of its newest publication.
@@ -185,9 +214,31 @@ impl Status {
     }
 }
 
+/// What is said about a node in the counters of its run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct NodeFacts {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) kind: String,
+    pub(super) is_terminal: bool,
+    pub(super) idle_after_ns: u64,
+}
+
+impl NodeFacts {
+    pub(super) fn of(plan: &NodePlan) -> Self {
+        Self {
+            name: plan.spec.name.clone(),
+            role: plan.role,
+            kind: plan.spec.kind.clone(),
+            is_terminal: plan.is_terminal,
+            idle_after_ns: plan.idle_after_ns,
+        }
+    }
+}
+
 /// Everything one node's status is made from.
 pub(super) struct NodeView<'a> {
-    pub(super) plan: &'a NodePlan,
+    pub(super) facts: NodeFacts,
     pub(super) state: &'a NodeState,
     pub(super) counters: &'a NodeCounters,
     pub(super) is_paused: bool,
@@ -196,7 +247,7 @@ pub(super) struct NodeView<'a> {
 }
 
 impl NodeView<'_> {
-    pub(super) fn status(&self) -> NodeStatus {
+    pub(super) fn status(self) -> NodeStatus {
         let counters = self.counters;
         let now_ns = monotonic_ns();
         let frames = counters.frames.load(Ordering::Relaxed);
@@ -214,15 +265,22 @@ impl NodeView<'_> {
             .figures(self.state.figures.len())
             .unwrap_or_default();
         NodeStatus {
-            name: self.plan.spec.name.clone(),
-            role: self.plan.role,
-            kind: self.plan.spec.kind.clone(),
-            is_terminal: self.plan.is_terminal,
+            health: self.health(frames, idle_ns),
+            name: self.facts.name,
+            role: self.facts.role,
+            kind: self.facts.kind,
+            is_terminal: self.facts.is_terminal,
             pid: self.state.pid,
             exit_code: self.state.exit_code,
-            health: self.health(frames, idle_ns),
             frames,
             missed: counters.missed.load(Ordering::Relaxed),
+            deadline_missed: counters.deadline_missed.load(Ordering::Relaxed),
+            skew_events: counters.skew_events.load(Ordering::Relaxed),
+            skew_skipped: counters.skew_skipped.load(Ordering::Relaxed),
+            skew_timeouts: counters.skew_timeouts.load(Ordering::Relaxed),
+            restarts: self.state.restarts,
+            last_error: self.state.last_error.clone(),
+            placement: self.state.placement.clone(),
             input_count: counters.input_count.load(Ordering::Relaxed),
             output_count: counters.output_count.load(Ordering::Relaxed),
             rate_hz,
@@ -249,10 +307,10 @@ impl NodeView<'_> {
             Phase::Failed => Health::Failed,
             Phase::Absent | Phase::Stopped => Health::Stopped,
             Phase::Finished => Health::Finished,
-            Phase::Starting => Health::Starting,
+            Phase::Starting | Phase::Restarting => Health::Starting,
             Phase::Ready if self.is_paused => Health::Paused,
             Phase::Ready if frames == 0 => Health::WaitingInput,
-            Phase::Ready if idle_ns.is_some_and(|idle| idle > self.plan.idle_after_ns) => {
+            Phase::Ready if idle_ns.is_some_and(|idle| idle > self.facts.idle_after_ns) => {
                 Health::Idle
             }
             Phase::Ready => Health::Active,

@@ -86,15 +86,58 @@ impl RunStreams {
         outcome.map(|()| built)
     }
 
+    /// Makes the streams of `plan` that this run has not got yet. After an error it has what it had.
+    pub(super) fn add(
+        &mut self,
+        plan: &Plan,
+        directory: &StreamDirectory,
+    ) -> Result<Vec<String>, StreamsError> {
+        let mut added = Self {
+            streams: BTreeMap::new(),
+            owned: Vec::new(),
+        };
+        let is_new = |stream: &&StreamPlan| !self.streams.contains_key(&stream.name);
+        let new: Vec<&StreamPlan> = plan.streams.iter().filter(is_new).collect();
+        if let Err(error) = added.make_these(&new, directory) {
+            added.remove(false);
+            return Err(error);
+        }
+        self.owned.append(&mut added.owned);
+        self.streams.append(&mut added.streams);
+        Ok(new.iter().map(|stream| stream.name.clone()).collect())
+    }
+
+    /// Forgets the streams `names`; removes those of them that this run created.
+    pub(super) fn forget(&mut self, names: &[String]) {
+        for name in names {
+            if let Some(stream) = self.streams.remove(name)
+                && self.owned.contains(name)
+            {
+                // As in `remove`.
+                stream.unlink().ok();
+            }
+        }
+        self.owned.retain(|owned| !names.contains(owned));
+    }
+
     fn make_all(&mut self, plan: &Plan, directory: &StreamDirectory) -> Result<(), StreamsError> {
-        for stream in &plan.streams {
+        let all: Vec<&StreamPlan> = plan.streams.iter().collect();
+        self.make_these(&all, directory)
+    }
+
+    fn make_these(
+        &mut self,
+        plans: &[&StreamPlan],
+        directory: &StreamDirectory,
+    ) -> Result<(), StreamsError> {
+        for stream in plans {
             let (handle, is_owned) = make(stream, directory)?;
             if is_owned {
                 self.owned.push(stream.name.clone());
             }
             self.streams.insert(stream.name.clone(), Arc::new(handle));
         }
-        for stream in &plan.streams {
+        for stream in plans {
             if let (Some(initial), Some(handle)) = (&stream.initial, self.streams.get(&stream.name))
             {
                 fill(&stream.name, handle, initial)?;
@@ -106,6 +149,11 @@ impl RunStreams {
     /// The stream `name` of the configuration.
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Stream>> {
         self.streams.get(name)
+    }
+
+    /// The names in the configuration.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.streams.keys().map(String::as_str)
     }
 
     /// Has everybody who sleeps on any of the streams look again.

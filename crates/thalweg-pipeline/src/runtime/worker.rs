@@ -2,6 +2,7 @@
 //! role until told to stop.
 
 use std::io::{self, BufRead, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use thalweg_kernels::{
@@ -13,15 +14,18 @@ use thalweg_shm::stream::error::WaitError;
 use thalweg_shm::{Stream, StreamDirectory};
 
 use super::input::{Input, InputError};
-use super::kernel_loop::run_kernel;
-use super::message::{GO, Role, WorkerOrder, WorkerReport};
+use super::message::{GO, NodeOrder, PlacementReport, Role, WorkerOrder, WorkerReport};
+use super::placement::{settle_loop, settle_process};
 use super::sink_loop::run_sink;
 use super::source_loop::run_source;
+use super::stage::{Stage, run_stages};
 
 /// Why a worker cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct WorkerFailure {
+    /// Row of the node it is about, where one is.
+    row: Option<usize>,
     error: String,
     traceback: Option<String>,
 }
@@ -29,17 +33,27 @@ pub(super) struct WorkerFailure {
 impl WorkerFailure {
     pub(super) fn of(error: impl std::fmt::Display) -> Self {
         Self {
+            row: None,
             error: error.to_string(),
             traceback: None,
+        }
+    }
+
+    /// The same, about the node in `row`.
+    pub(super) fn about(self, row: usize) -> Self {
+        Self {
+            row: Some(row),
+            ..self
         }
     }
 }
 
 impl From<NodeError> for WorkerFailure {
     fn from(error: NodeError) -> Self {
-        let error_text = error.to_string();
+        let text = error.to_string();
         Self {
-            error: error_text,
+            row: None,
+            error: text,
             traceback: match error {
                 NodeError::Raised { traceback, .. } => Some(traceback),
                 NodeError::Failed(_) | NodeError::Array(_) => None,
@@ -57,18 +71,32 @@ impl From<InputError> for WorkerFailure {
 /// How often a paused worker looks whether it still is.
 const PAUSE_SLICE_NS: u64 = 100_000_000;
 
-/// What every loop works with.
+/// What the loop of a node works with.
 pub(super) struct Worker {
-    pub(super) order: WorkerOrder,
-    counters: Counters,
+    pub(super) order: NodeOrder,
+    counters: Arc<Counters>,
     directory: StreamDirectory,
+    placement: PlacementReport,
     figure_values: Vec<f64>,
+    /// True once the supervisor has let it run.
+    has_run: bool,
 }
 
 impl Worker {
     /// This node's counters.
     pub(super) fn counters(&self) -> &NodeCounters {
-        self.counters.node(self.order.node)
+        self.counters.node(self.order.row)
+    }
+
+    /// The publication up to which another worker of this node has seen its first trigger; told
+    /// once, when this one is let run.
+    pub(super) fn take_over(&mut self) -> Option<u64> {
+        if std::mem::replace(&mut self.has_run, true) {
+            return None;
+        }
+        // Pairs with the Release store of the command that let it run.
+        std::sync::atomic::fence(Ordering::Acquire);
+        Some(self.counters().resume_after.load(Ordering::Relaxed))
     }
 
     /// What the supervisor wants; see [`command`].
@@ -109,7 +137,20 @@ impl Worker {
             .ready_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
         self.figure_values = vec![0.0; figures.len().min(MAX_FIGURES)];
-        report(&WorkerReport::Ready { figures }).map_err(WorkerFailure::of)
+        let ready = WorkerReport::Ready {
+            row: self.order.row,
+            figures,
+            placement: self.placement.clone(),
+        };
+        report(&ready).map_err(WorkerFailure::of)
+    }
+
+    /// Counts a frame that took longer from its origin than its deadline allows.
+    pub(super) fn check_deadline(&self, latency_ns: u64) {
+        let budget_ns = self.order.deadline_ns;
+        if budget_ns.is_some_and(|budget_ns| latency_ns > budget_ns) {
+            add(&self.counters().deadline_missed, 1);
+        }
     }
 
     /// Publishes the node's own measurements.
@@ -200,13 +241,22 @@ pub fn worker_main(registry: &Registry) -> u8 {
 /// As [`worker_main`], with a node that `build` makes of its role, its specification and what the
 /// host of the node said about it.
 pub fn worker_main_with(
-    build: impl FnOnce(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
+    build: impl FnMut(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
 ) -> u8 {
     match work(build) {
         Ok(()) => 0,
-        Err(WorkerFailure { error, traceback }) => {
+        Err(WorkerFailure {
+            row,
+            error,
+            traceback,
+        }) => {
+            let failed = WorkerReport::Failed {
+                row,
+                error,
+                traceback,
+            };
             // If nobody listens any more, there is nobody to tell.
-            report(&WorkerReport::Failed { error, traceback }).ok();
+            report(&failed).ok();
             1
         }
     }
@@ -224,7 +274,7 @@ fn build_from(registry: &Registry, role: Role, spec: &NodeSpec) -> Result<BuiltN
 }
 
 fn work(
-    build: impl FnOnce(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
+    mut build: impl FnMut(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
 ) -> Result<(), WorkerFailure> {
     let mut line = String::new();
     io::stdin()
@@ -238,18 +288,43 @@ fn work(
     })?;
     process::die_with_parent(order.parent_pid).map_err(WorkerFailure::of)?;
     signal::ignore_stop_signals().map_err(WorkerFailure::of)?;
-    let mut worker = Worker {
-        counters: Counters::open(&order.counters).map_err(WorkerFailure::of)?,
-        directory: StreamDirectory::new(&order.directory),
-        figure_values: Vec::new(),
-        order,
-    };
-    let order = &worker.order;
-    match build(order.role, &order.spec, &order.plugin)? {
-        BuiltNode::Kernel(kernel) => run_kernel(&mut worker, kernel),
-        BuiltNode::Source(source) => run_source(&mut worker, source),
-        BuiltNode::Sink(sink) => run_sink(&mut worker, sink),
+    let mut placement = settle_process(&order.placement)?;
+    let counters = Arc::new(Counters::open(&order.counters).map_err(WorkerFailure::of)?);
+    let mut stages = Vec::new();
+    for node in order.nodes {
+        let row = node.row;
+        let mut worker = Worker {
+            counters: Arc::clone(&counters),
+            directory: StreamDirectory::new(&order.directory),
+            placement: PlacementReport::default(),
+            figure_values: Vec::new(),
+            has_run: false,
+            order: node,
+        };
+        let built = build(order.role, &worker.order.spec, &worker.order.plugin);
+        match built.map_err(|error| WorkerFailure::from(error).about(row))? {
+            BuiltNode::Kernel(kernel) => {
+                let stage = Stage::new(worker, kernel).map_err(|failure| failure.about(row))?;
+                stages.push(stage);
+            }
+            BuiltNode::Source(source) => {
+                settle_loop(&order.placement, &mut placement)?;
+                worker.placement = placement;
+                return run_source(&mut worker, source);
+            }
+            BuiltNode::Sink(sink) => {
+                settle_loop(&order.placement, &mut placement)?;
+                worker.placement = placement;
+                return run_sink(&mut worker, sink);
+            }
+        }
     }
+    // Last: threads that kernels have started keep the CPUs they had.
+    settle_loop(&order.placement, &mut placement)?;
+    for stage in &mut stages {
+        stage.worker.placement = placement.clone();
+    }
+    run_stages(stages)
 }
 
 fn problems(problems: Vec<SpecProblem>) -> NodeError {

@@ -10,6 +10,7 @@ use super::Stream;
 use super::attachment::Attachment;
 use super::error::ReadError;
 use super::publication::Publication;
+use crate::ArrayMut;
 use crate::copy::copy_bytes;
 use crate::protocol::snapshot::Snapshot;
 
@@ -38,6 +39,17 @@ impl HistoryFrame<'_> {
         self.attachment.check_size(out.len())?;
         // SAFETY: `out` is private memory of `payload_bytes` bytes.
         Ok(unsafe { self.copy(NonNull::from(out).cast()) })
+    }
+
+    /// As [`HistoryFrame::copy_to`], for an array of the stream's size.
+    pub fn copy_to_array(&self, out: &mut ArrayMut<'_>) -> Result<bool, ReadError> {
+        self.attachment.check_size(out.size_bytes())?;
+        let Some(target) = NonNull::new(out.as_bytes_mut_ptr()) else {
+            return Ok(false);
+        };
+        // SAFETY: an exclusive view of `payload_bytes` writable bytes, which is no part of the
+        // stream's read-only mapping.
+        Ok(unsafe { self.copy(target) })
     }
 
     /// As [`HistoryFrame::copy_to`], to an address.

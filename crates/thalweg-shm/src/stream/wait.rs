@@ -13,7 +13,8 @@ use super::spin::{self, SpinPermit};
 use crate::protocol::words::Head;
 
 /// How to pass the time until a frame comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WaitPolicy {
     /// Sleep at once: a few microseconds slower, no CPU time.
     Park,

@@ -1,0 +1,118 @@
+//! From planned nodes to processes to be started.
+
+use thalweg_os::affinity;
+
+use super::message::{NodeOrder, PlacementOrder, Role, WorkerOrder};
+use super::options::NodeHost;
+use super::pipeline::Pipeline;
+use super::placement::round_robin;
+use super::plan::{NodePlan, Plan};
+use super::supervisor::{Launch, WorkerProgram};
+use crate::config::PlacementPolicy;
+
+impl Pipeline {
+    /// The processes of `plan`, whose nodes have `rows`, that have a node in a row that `is_wanted`.
+    pub(super) fn launches(
+        &self,
+        plan: &Plan,
+        rows: &[usize],
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Launch> {
+        let Some(built) = &self.built else {
+            return Vec::new();
+        };
+        let processes = plan.processes();
+        let slots = self.cpu_slots(plan, &processes);
+        let mut launches = Vec::new();
+        for (process, slot) in processes.iter().zip(slots) {
+            let members: Vec<(&NodePlan, usize)> = process
+                .iter()
+                .filter_map(|&index| Some((plan.nodes.get(index)?, *rows.get(index)?)))
+                .collect();
+            let Some(&(first, _)) = members.first() else {
+                continue;
+            };
+            if !members.iter().any(|&(_, row)| is_wanted(row)) {
+                continue;
+            }
+            let Some((program, _)) = self.host_of(first) else {
+                continue;
+            };
+            let order = WorkerOrder {
+                parent_pid: std::process::id(),
+                counters: built.counters.path().to_owned(),
+                directory: self.options.directory.path().to_owned(),
+                role: first.role,
+                placement: PlacementOrder::new(&first.placement, slot),
+                nodes: members
+                    .iter()
+                    .map(|&(node, row)| self.node_order(node, row))
+                    .collect(),
+            };
+            launches.push(Launch {
+                order,
+                program,
+                restart: first.restart,
+                start_timeout: self.options.start_timeout,
+            });
+        }
+        launches
+    }
+
+    fn node_order(&self, node: &NodePlan, row: usize) -> NodeOrder {
+        let host = self.host_of(node);
+        NodeOrder {
+            row,
+            spec: node.spec.clone(),
+            inputs: node.inputs.clone(),
+            auxiliary: node.auxiliary.clone(),
+            outputs: node.outputs.clone(),
+            any_trigger: node.any_trigger,
+            propagate_frame_id: node.propagate_frame_id,
+            matching: node.matching,
+            wait: node.wait,
+            deadline_ns: node.deadline_ns,
+            poll_interval_ns: node.poll_interval_ns,
+            plugin: host.map_or(serde_json::Value::Null, |(_, plugin)| plugin),
+        }
+    }
+
+    /// The program that runs `node`, and what it is told; `None` if the caller runs it.
+    pub(super) fn host_of(&self, node: &NodePlan) -> Option<(WorkerProgram, serde_json::Value)> {
+        match self.options.hosts.get(&node.spec.name) {
+            Some(NodeHost::Caller) => None,
+            Some(NodeHost::Program { program, plugin }) => Some((program.clone(), plugin.clone())),
+            None => Some((self.options.worker_program.clone(), serde_json::Value::Null)),
+        }
+    }
+
+    /// The CPU for each of `processes` that asks for none; only kernels get one.
+    fn cpu_slots(&self, plan: &Plan, processes: &[Vec<usize>]) -> Vec<Option<usize>> {
+        let first_of = |process: &[usize]| process.first().and_then(|&index| plan.nodes.get(index));
+        if let Some(slots) = &self.options.cpu_slots {
+            let slot_of = |node: &NodePlan| slots.get(&node.spec.name).copied().flatten();
+            let slots = processes
+                .iter()
+                .map(|process| first_of(process).and_then(slot_of));
+            return slots.collect();
+        }
+        if self.config.placement.policy == PlacementPolicy::None {
+            return vec![None; processes.len()];
+        }
+        let is_placed = |process: &[usize]| {
+            first_of(process)
+                .is_some_and(|node| node.role == Role::Kernel && node.placement.cpus.is_none())
+        };
+        let wanting = processes
+            .iter()
+            .filter(|process| is_placed(process))
+            .count();
+        // Without knowing the CPUs there is nothing to choose from.
+        let allowed = affinity::allowed_cpus().unwrap_or_default();
+        let mut round = round_robin(wanting, &allowed, self.config.placement.offset).into_iter();
+        let slots = processes
+            .iter()
+            .map(|process| is_placed(process).then(|| round.next().flatten()).flatten());
+        slots.collect()
+    }
+}

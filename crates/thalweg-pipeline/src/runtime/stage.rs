@@ -1,0 +1,368 @@
+//! The loop of kernels: wait for triggers, compute into fresh slots, publish. A process runs one
+//! kernel or the kernels of a group, one after the other on one thread.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use smallvec::SmallVec;
+use thalweg_kernels::{FrameInputs, Kernel, Preparer};
+use thalweg_os::clock::monotonic_ns;
+use thalweg_shm::counters::command;
+use thalweg_shm::stream::error::WaitError;
+use thalweg_shm::{ArrayMut, ArrayRef, Loan, Patience, PublishOptions, Stream, WaitPolicy};
+
+use super::input::Input;
+use super::skew::{Skew, take_matching};
+use super::worker::{Worker, WorkerFailure, add};
+
+/// Inputs and outputs up to this number are handled without allocating.
+const FEW: usize = 4;
+
+type Prepared = Result<(usize, Box<dyn Any + Send>), WorkerFailure>;
+
+/// A kernel and its streams.
+pub(super) struct Stage {
+    pub(super) worker: Worker,
+    kernel: Box<dyn Kernel>,
+    triggers: Vec<Input>,
+    auxiliary: Vec<Input>,
+    outputs: Vec<Stream>,
+    prepared: Receiver<Prepared>,
+    skew: Skew,
+}
+
+/// Runs `stages` until told to stop.
+pub(super) fn run_stages(mut stages: Vec<Stage>) -> Result<(), WorkerFailure> {
+    for stage in &mut stages {
+        stage
+            .begin()
+            .map_err(|failure| failure.about(stage.row()))?;
+    }
+    let external = external_triggers(&stages);
+    let mut wait_began_ns = monotonic_ns();
+    loop {
+        let Some(first) = stages.first() else {
+            return Ok(());
+        };
+        match first.worker.command() {
+            command::STOP => return Ok(()),
+            command::PAUSE => {
+                first.worker.sleep_paused();
+                wait_began_ns = monotonic_ns();
+                continue;
+            }
+            _ => {}
+        }
+        let mut has_computed = false;
+        for stage in &mut stages {
+            let step = stage.step(wait_began_ns);
+            has_computed |= step.map_err(|failure| failure.about(stage.row()))?;
+        }
+        if has_computed {
+            wait_began_ns = monotonic_ns();
+        } else {
+            wait(&stages, &external)?;
+        }
+    }
+}
+
+/// For each stage, which of its triggers may be published by others than the stages themselves:
+/// only those are worth waiting for.
+fn external_triggers(stages: &[Stage]) -> Vec<Vec<usize>> {
+    let is_internal = |name: &String| {
+        let mut outputs = stages.iter().flat_map(|stage| &stage.worker.order.outputs);
+        outputs.any(|output| output == name)
+    };
+    let external = stages.iter().map(|stage| {
+        let inputs = stage.worker.order.inputs.iter().enumerate();
+        inputs
+            .filter(|(_, name)| !is_internal(name))
+            .map(|(index, _)| index)
+            .collect()
+    });
+    external.collect()
+}
+
+/// Waits until a stage may have something to do, or the supervisor wants something.
+fn wait(stages: &[Stage], external: &[Vec<usize>]) -> Result<(), WorkerFailure> {
+    let mut awaited: SmallVec<[(&Stream, u64, WaitPolicy); FEW]> = SmallVec::new();
+    let mut deadline_ns: Option<u64> = None;
+    for (stage, external) in stages.iter().zip(external) {
+        let missing = external
+            .iter()
+            .filter_map(|&index| stage.triggers.get(index))
+            .filter(|input| stage.waits_for(input));
+        let policy = stage.worker.order.wait;
+        // Of several that are all needed the first one does: what comes does not go away.
+        let needed = if stage.worker.order.any_trigger {
+            usize::MAX
+        } else {
+            1
+        };
+        awaited.extend(
+            missing
+                .take(needed)
+                .map(|input| (&input.stream, input.seen(), policy)),
+        );
+        let stage_ns = stage.skew_deadline_ns();
+        deadline_ns = match (deadline_ns, stage_ns) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+    let interrupt = || stages.iter().any(|stage| stage.worker.is_interrupted());
+    let patience = Patience {
+        deadline_ns,
+        interrupt: Some(&interrupt),
+    };
+    if awaited.is_empty() {
+        // Everything has news, and a frame of it turned out to have been given up.
+        awaited.extend(stages.iter().flat_map(|stage| {
+            let inputs = stage.triggers.iter();
+            inputs.map(|input| (&input.stream, input.seen(), stage.worker.order.wait))
+        }));
+    }
+    let waited = match awaited.as_slice() {
+        [(stream, seen, policy)] => stream.wait_for_frame(*seen, *policy, patience).map(drop),
+        many => {
+            let many: SmallVec<[(&Stream, u64); FEW]> = many
+                .iter()
+                .map(|&(stream, seen, _)| (stream, seen))
+                .collect();
+            Stream::wait_any(&many, patience).map(drop)
+        }
+    };
+    match waited {
+        Ok(()) | Err(WaitError::Interrupted { .. } | WaitError::TimedOut { .. }) => Ok(()),
+        Err(error) => Err(WorkerFailure::of(error)),
+    }
+}
+
+impl Stage {
+    /// Attaches `kernel` to its streams, and prepares what they hold already.
+    pub(super) fn new(worker: Worker, mut kernel: Box<dyn Kernel>) -> Result<Self, WorkerFailure> {
+        let triggers = worker.open_inputs(&worker.order.inputs)?;
+        let mut auxiliary = worker.open_inputs(&worker.order.auxiliary)?;
+        let outputs = worker.open(&worker.order.outputs)?;
+        let prepared = start_preparers(&worker, kernel.as_mut(), &mut auxiliary)?;
+        Ok(Self {
+            worker,
+            kernel,
+            triggers,
+            auxiliary,
+            outputs,
+            prepared,
+            skew: Skew::default(),
+        })
+    }
+
+    fn row(&self) -> usize {
+        self.worker.order.row
+    }
+
+    /// What is published from now on will be seen.
+    fn begin(&mut self) -> Result<(), WorkerFailure> {
+        for input in &mut self.triggers {
+            input.skip_to_now();
+        }
+        self.worker.report_ready(self.kernel.figure_definitions())?;
+        let kernel = &self.kernel;
+        self.worker.publish_figures(|values| kernel.figures(values));
+        Ok(())
+    }
+
+    /// Whether a publication of `input` could make the stage go on.
+    fn waits_for(&self, input: &Input) -> bool {
+        let is_at_hand = self.worker.order.matching.is_some() && input.is_at_hand();
+        !is_at_hand && !input.has_news()
+    }
+
+    fn skew_deadline_ns(&self) -> Option<u64> {
+        let max_wait_ns = self.worker.order.matching?.max_wait_ns?;
+        Some(self.skew.since_ns?.saturating_add(max_wait_ns))
+    }
+
+    /// Computes a frame if its triggers are there; whether it did.
+    fn step(&mut self, wait_began_ns: u64) -> Result<bool, WorkerFailure> {
+        if let Some(seen) = self.worker.take_over()
+            && let Some(first) = self.triggers.first_mut()
+        {
+            first.skip_to(seen);
+        }
+        if !self.take_triggers()? {
+            return Ok(false);
+        }
+        for input in &mut self.auxiliary {
+            input.refresh()?;
+        }
+        while let Ok(outcome) = self.prepared.try_recv() {
+            let (index, value) = outcome?;
+            self.kernel.install(index, value);
+        }
+        self.compute(wait_began_ns)?;
+        for input in &mut self.triggers {
+            // Held only as long as needed: others want tickets, too.
+            input.release();
+        }
+        let kernel = &self.kernel;
+        self.worker.publish_figures(|values| kernel.figures(values));
+        Ok(true)
+    }
+
+    /// Takes what the triggers have, if it is enough to compute with.
+    fn take_triggers(&mut self) -> Result<bool, WorkerFailure> {
+        if let Some(matching) = self.worker.order.matching {
+            let counters = self.worker.counters();
+            return Ok(take_matching(
+                &mut self.triggers,
+                matching,
+                &mut self.skew,
+                counters,
+            )?);
+        }
+        let news = self
+            .triggers
+            .iter()
+            .filter(|input| input.has_news())
+            .count();
+        let needed = if self.worker.order.any_trigger {
+            1
+        } else {
+            self.triggers.len()
+        };
+        if news < needed {
+            return Ok(false);
+        }
+        let (mut new, mut missed) = (0, 0);
+        for input in &mut self.triggers {
+            if let Some(skipped) = input.refresh()? {
+                new += 1;
+                missed += skipped;
+            } else {
+                // Of several triggers any of which is enough, the others are as they were.
+                input.keep_at_hand()?;
+            }
+        }
+        add(&self.worker.counters().missed, missed);
+        // A frame may turn out to have been given up.
+        Ok(new >= needed)
+    }
+
+    fn compute(&mut self, wait_began_ns: u64) -> Result<(), WorkerFailure> {
+        let mut loans: SmallVec<[Loan; FEW]> = SmallVec::new();
+        for output in &self.outputs {
+            loans.push(output.loan(Patience::ENDLESS).map_err(WorkerFailure::of)?);
+        }
+        let triggers: SmallVec<[ArrayRef<'_>; FEW]> =
+            self.triggers.iter().map(Input::array).collect();
+        let auxiliary: SmallVec<[ArrayRef<'_>; FEW]> =
+            self.auxiliary.iter().map(Input::array).collect();
+        let publications = || self.triggers.iter().map(Input::publication);
+        let frame_id = publications().map(|one| one.frame_id).max().unwrap_or(0);
+        let inputs = FrameInputs {
+            triggers: &triggers,
+            auxiliary: &auxiliary,
+            frame_id,
+        };
+        let mut outputs: SmallVec<[ArrayMut<'_>; FEW]> = SmallVec::new();
+        for loan in &mut loans {
+            outputs.push(loan.array().map_err(WorkerFailure::of)?);
+        }
+        let began_ns = monotonic_ns();
+        self.kernel.compute(&inputs, &mut outputs)?;
+        let ended_ns = monotonic_ns();
+        drop(outputs);
+        // The oldest of its inputs is how old a result is.
+        let origin_ns = publications()
+            .map(|one| one.origin_ns)
+            .filter(|&origin_ns| origin_ns != 0)
+            .min();
+        let propagates = self.worker.order.propagate_frame_id;
+        let stamp = (propagates && frame_id != 0).then_some(frame_id);
+        let counters = self.worker.counters();
+        for (index, loan) in loans.into_iter().enumerate() {
+            let options = PublishOptions {
+                frame_id: stamp,
+                origin_ns,
+            };
+            let published = loan.publish(options).map_err(WorkerFailure::of)?;
+            if index == 0 {
+                let latency_ns = published.publish_ns.saturating_sub(published.origin_ns);
+                counters.latency.record(latency_ns);
+                self.worker.check_deadline(latency_ns);
+                counters
+                    .output_count
+                    .store(published.count, Ordering::Relaxed);
+            }
+        }
+        counters.execution.record(ended_ns - began_ns);
+        counters.wait.record(began_ns.saturating_sub(wait_began_ns));
+        counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
+        add(&counters.frames, 1);
+        if let Some(first) = self.triggers.first() {
+            // Last: whoever sees it sees the frame published. Pairs with the Acquire of
+            // `is_drained`.
+            counters.input_count.store(first.seen(), Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Prepares what the auxiliary streams hold already, and starts a thread for each that has to be
+/// prepared again whenever it changes.
+fn start_preparers(
+    worker: &Worker,
+    kernel: &mut dyn Kernel,
+    auxiliary: &mut [Input],
+) -> Result<Receiver<Prepared>, WorkerFailure> {
+    let (sender, receiver) = sync_channel(1);
+    for (index, input) in auxiliary.iter_mut().enumerate() {
+        let Some(mut preparer) = kernel.preparer(index) else {
+            continue;
+        };
+        let seen = input.stream.count();
+        if input.refresh()?.is_some() {
+            let prepared = preparer.prepare(input.array())?;
+            kernel.install(index, prepared);
+        }
+        let own = Input::new(input.stream.duplicate())?;
+        let sender = sender.clone();
+        std::thread::Builder::new()
+            .name(format!("prepare-{index}"))
+            .spawn(move || keep_preparing(index, preparer.as_mut(), own, seen, &sender))
+            .map_err(|error| {
+                WorkerFailure::of(format!(
+                    "cannot start the preparing thread of {:?}: {error}",
+                    worker.order.spec.name
+                ))
+            })?;
+    }
+    Ok(receiver)
+}
+
+/// Ends with the process: a wait for a matrix that never changes has nobody to end it.
+fn keep_preparing(
+    index: usize,
+    preparer: &mut dyn Preparer,
+    mut input: Input,
+    prepared_count: u64,
+    sender: &SyncSender<Prepared>,
+) {
+    let mut seen = prepared_count;
+    loop {
+        let outcome = input
+            .stream
+            .wait_for_frame(seen, WaitPolicy::Park, Patience::ENDLESS)
+            .map_err(WorkerFailure::of)
+            .and_then(|_| Ok(input.refresh()?))
+            .and_then(|_| Ok(preparer.prepare(input.array())?))
+            .map(|prepared| (index, prepared));
+        seen = input.seen().max(seen);
+        input.release();
+        let is_last = outcome.is_err();
+        if sender.send(outcome).is_err() || is_last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One process of workers: its pipes, its reports and its end.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+
+use thalweg_os::process;
+
+use super::super::message::{GO, WorkerOrder, WorkerReport};
+use super::WorkerProgram;
+use super::lines::Lines;
+
+/// Lines kept of a worker's standard error.
+const ERROR_LINES: usize = 20;
+
+/// A running process.
+pub(super) struct WorkerProcess {
+    child: Child,
+    ended: OwnedFd,
+    output: Option<Lines<ChildStdout>>,
+    errors: Option<Lines<ChildStderr>>,
+    last_errors: VecDeque<String>,
+}
+
+/// How a process ended.
+pub(super) struct End {
+    pub(super) pid: u32,
+    pub(super) status: ExitStatus,
+    pub(super) last_errors: Vec<String>,
+}
+
+impl End {
+    /// The exit status; a signal as a negative number.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        let by_signal = || self.status.signal().map(|signal| -signal);
+        self.status.code().or_else(by_signal)
+    }
+
+    /// In words.
+    pub(super) fn describe(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("worker exited with code {code}"),
+            (None, Some(signal)) => format!("worker was killed by signal {signal}"),
+            (None, None) => "worker ended".to_owned(),
+        }
+    }
+}
+
+impl WorkerProcess {
+    /// Starts `program` with `order`; with `goes` sources need not wait for a word.
+    pub(super) fn start(
+        program: &WorkerProgram,
+        order: &WorkerOrder,
+        goes: bool,
+    ) -> io::Result<Self> {
+        let mut lines = serde_json::to_string(order)?;
+        lines.push('\n');
+        if goes {
+            lines.push_str(GO);
+        }
+        let mut child = Command::new(&program.program)
+            .args(&program.arguments)
+            // One worker is one core: libraries must not start a thread per CPU in each.
+            .env("OMP_NUM_THREADS", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let ended = process::watch(child.id());
+        // An order is far smaller than a pipe, so this does not wait for the worker to read it.
+        let written = match child.stdin.as_mut() {
+            Some(input) => input.write_all(lines.as_bytes()),
+            None => Ok(()),
+        };
+        match (ended, written) {
+            (Ok(ended), Ok(())) => Ok(Self {
+                output: child.stdout.take().map(Lines::new),
+                errors: child.stderr.take().map(Lines::new),
+                child,
+                ended,
+                last_errors: VecDeque::new(),
+            }),
+            (Err(error), _) | (_, Err(error)) => {
+                child.kill().ok();
+                child.wait().ok();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Becomes readable when there is something to be done about this process.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let output = self.output.iter().map(|lines| lines.source.as_fd());
+        let errors = self.errors.iter().map(|lines| lines.source.as_fd());
+        std::iter::once(self.ended.as_fd())
+            .chain(output)
+            .chain(errors)
+    }
+
+    /// Lets a source begin.
+    pub(super) fn go(&mut self) {
+        if let Some(input) = self.child.stdin.as_mut() {
+            // If it has ended meanwhile, its end says so.
+            input.write_all(GO.as_bytes()).ok();
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.child.kill().ok();
+    }
+
+    /// Kills and waits.
+    pub(super) fn end(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Whatever the process has reported since the last time.
+    pub(super) fn reports(&mut self) -> Vec<WorkerReport> {
+        let mut reports = Vec::new();
+        for line in Lines::take(&mut self.output) {
+            match serde_json::from_str(&line) {
+                Ok(report) => reports.push(report),
+                // Something a library printed.
+                Err(_) => self.note_error_line(line),
+            }
+        }
+        for line in Lines::take(&mut self.errors) {
+            self.note_error_line(line);
+        }
+        reports
+    }
+
+    fn note_error_line(&mut self, line: String) {
+        if self.last_errors.len() == ERROR_LINES {
+            self.last_errors.pop_front();
+        }
+        self.last_errors.push_back(line);
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn take_end(&mut self) -> Option<End> {
+        let status = self.child.try_wait().ok()??;
+        Some(End {
+            pid: self.child.id(),
+            status,
+            last_errors: std::mem::take(&mut self.last_errors).into(),
+        })
+    }
+}
