@@ -9,11 +9,12 @@ use std::path::Path;
 use support::{DOCUMENT_NAME, check};
 use thalweg_pipeline::config::{Diagnostic, PipelineConfig};
 
+/// What reading says; that most documents here leave dtypes out is not worth a word.
 fn problems_of(document: &str) -> Vec<Diagnostic> {
-    match PipelineConfig::from_yaml_str(document, Path::new(DOCUMENT_NAME)) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.0,
-    }
+    let reading = PipelineConfig::read_yaml_str(document, Path::new(DOCUMENT_NAME));
+    let mut diagnostics = reading.diagnostics;
+    diagnostics.retain(|it| it.is_error() || !it.message.ends_with("has no 'dtype': float64"));
+    diagnostics
 }
 
 macro_rules! rule_files {

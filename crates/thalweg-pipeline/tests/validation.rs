@@ -7,11 +7,11 @@ use std::path::Path;
 
 use support::{DOCUMENT_NAME, check};
 use thalweg_kernels::{
-    Definition, FrameInputs, Kernel, NodeBuilder, NodeError, NodeRole, NodeSpec, Produced,
-    Registry, Sink, SinkFrame, Source, SourceContext, SpecProblem,
+    Definition, FrameInputs, Kernel, NodeBuilder, NodeError, NodeRole, NodeSpec, ParameterDoc,
+    Produced, Registry, Sink, SinkFrame, Source, SourceContext, SpecProblem,
 };
 use thalweg_pipeline::config::{
-    Diagnostic, KernelConfig, NodeConfig, PipelineConfig, SinkConfig, StreamConfig,
+    self, Diagnostic, KernelConfig, NodeConfig, PipelineConfig, SinkConfig, StreamConfig,
     UndefinedStream, node_spec, validate,
 };
 use thalweg_shm::{ArrayMut, DType};
@@ -106,10 +106,20 @@ fn build_scale(spec: &NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>> {
 }
 
 fn registry() -> Registry {
+    const PARAMETERS: &[ParameterDoc] = &[
+        ParameterDoc {
+            name: "factor",
+            doc: "of scale",
+        },
+        ParameterDoc {
+            name: "complain",
+            doc: "of the others",
+        },
+    ];
     let define = |kind, builder| Definition {
         kind,
         summary: "for tests",
-        parameters: &[],
+        parameters: PARAMETERS,
         builder,
         infer: None,
     };
@@ -132,9 +142,53 @@ fn problems_of(document: &str) -> Vec<Diagnostic> {
     validate(&load(document), &registry())
 }
 
+fn everything_about(document: &str) -> Vec<Diagnostic> {
+    let reading = PipelineConfig::read_yaml_str(document, Path::new(DOCUMENT_NAME));
+    config::check(&reading, &registry())
+}
+
 #[test]
 fn kinds() {
     check("validation/kinds.txt", problems_of);
+}
+
+#[test]
+fn warnings() {
+    check("validation/warnings.txt", everything_about);
+}
+
+/// What is only odd does not keep a pipeline from being built, and is there for who asks.
+#[test]
+fn a_configuration_knows_its_warnings() {
+    let config = load(
+        "
+shared_memory:
+  - {name: a, shape: [\"4\"], dtype: float32}
+  - {name: b, shape: [4]}
+kernels: [{name: k, kind: example.own, input: a, output: b, parameters: {complan: []}}]
+",
+    );
+    assert_eq!(config.streams[0].shape, [4]);
+    assert_eq!(validate(&config, &registry()), []);
+    let found = config::warnings(&config, &registry());
+    let paths: Vec<&str> = found.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "shared_memory[0].shape[0]",
+            "shared_memory[1]",
+            "kernels[0].parameters.complan",
+        ]
+    );
+    assert!(
+        found
+            .iter()
+            .all(|warning| !warning.is_error() && warning.line.is_some())
+    );
+    assert_eq!(config.warnings, found[..2], "those of reading");
+    // What is written is clean.
+    let written = PipelineConfig::from_json(&config.to_json(), Path::new("/"));
+    assert_eq!(written.expect("valid").warnings, []);
 }
 
 #[test]

@@ -7,9 +7,22 @@ use serde::Serialize;
 
 use super::document::Span;
 
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The configuration cannot be used.
+    #[default]
+    Error,
+    /// It can, but hardly says what was meant.
+    Warning,
+}
+
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
     /// Where in the document's structure, such as `kernels[1].parameters.factor`; empty for the
     /// document as a whole.
     pub path: String,
@@ -26,9 +39,10 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A problem at `path` whose line is not known (yet).
+    /// An error at `path` whose line is not known (yet).
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
+            severity: Severity::Error,
             path: path.into(),
             file: None,
             line: None,
@@ -36,6 +50,18 @@ impl Diagnostic {
             message: message.into(),
             hint: None,
         }
+    }
+
+    /// Makes a warning of it.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Whether it keeps the configuration from being used.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// Adds how to mend it.
@@ -62,7 +88,7 @@ impl Diagnostic {
 }
 
 /// `pipeline.yaml:12:9: kernels[0].input: what is wrong (hint: how to mend it)`, each part where it
-/// is known.
+/// is known; `warning: ` comes after the place.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, self.line, self.column) {
@@ -72,6 +98,9 @@ impl fmt::Display for Diagnostic {
             (Some(file), ..) => write!(f, "{}: ", file.display())?,
             (None, Some(line), Some(column)) => write!(f, "line {line}, column {column}: ")?,
             (None, ..) => {}
+        }
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
         }
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
@@ -153,6 +182,13 @@ mod tests {
                 "kernels[0].input: no such stream (hint: declare it)",
             ),
             (Diagnostic::new("", "empty"), "empty"),
+            (
+                Diagnostic::new("a", "odd")
+                    .at(Some(span))
+                    .in_file(file)
+                    .as_warning(),
+                "pipeline.yaml:12:9: warning: a: odd",
+            ),
         ] {
             assert_eq!(problem.to_string(), expected);
         }

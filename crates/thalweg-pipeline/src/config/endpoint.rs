@@ -7,11 +7,12 @@ use thalweg_shm::WaitPolicy;
 use super::document::Value;
 use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item};
+use super::grammar::{SINK, SOURCE};
 use super::wiring::{
     AuxiliaryBinding, Context, bindings_of, streams_of, write_auxiliary, write_one_or_many,
     write_parameters,
 };
-use super::{EndpointProcess, Placement, Restart, Seconds};
+use super::{EndpointProcess, Placement, Restart, Seconds, kernel};
 
 /// One entry of `sources`.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,9 +73,8 @@ pub struct SinkConfig {
     pub restart: Restart,
 }
 
-const POLL_INTERVAL: Seconds = Seconds::constant(0.01);
-const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
-const PAUSE_SLEEP: Seconds = Seconds::constant(0.01);
+pub(super) const POLL_INTERVAL: Seconds = Seconds::constant(0.01);
+pub(super) const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
 
 impl SourceConfig {
     /// A source with every other field at its default.
@@ -98,25 +98,21 @@ impl SourceConfig {
     }
 
     pub(super) fn read(item: Item<'_>, context: &mut Context<'_>) -> Option<Self> {
-        let (mut fields, name) = Fields::open_named("source", item, &mut context.problems)?;
+        let problems = &mut context.problems;
+        let (fields, name) = Fields::open_named("source", item, &SOURCE, problems)?;
         let kind = fields
-            .required("kind", &mut context.problems)
-            .and_then(|kind| kind.text(&mut context.problems));
-        let streams = context.one_or_many(&mut fields, "stream", "streams");
+            .required("kind", problems)
+            .and_then(|kind| kind.text(problems));
+        let streams = context.one_or_many(&fields, "stream", "streams");
         context.reject_repetition(
             streams.as_deref().unwrap_or_default(),
             "declare the same output stream",
         );
-        let auxiliary = context.auxiliary(&mut fields);
-        let parameters = context.parameters(&mut fields);
-        let poll_interval = match fields.get("poll_interval") {
-            Some(item) => item.seconds(&mut context.problems),
-            None => Some(POLL_INTERVAL),
-        };
-        let read_timeout = fields
-            .given("read_timeout")
-            .and_then(|item| item.seconds(&mut context.problems));
+        let auxiliary = context.auxiliary(&fields);
+        let parameters = context.parameters(&fields);
         let problems = &mut context.problems;
+        let poll_interval = fields.seconds_or("poll_interval", POLL_INTERVAL, problems);
+        let read_timeout = fields.seconds("read_timeout", problems);
         let process = fields.process(problems);
         let placement = fields.placement(problems);
         let restart = fields.restart(problems);
@@ -128,7 +124,7 @@ impl SourceConfig {
             auxiliary: bindings_of(auxiliary?),
             parameters: parameters?,
             poll_interval: poll_interval?,
-            read_timeout,
+            read_timeout: read_timeout?,
             process: process?,
             placement: placement?,
             restart: restart?,
@@ -166,7 +162,7 @@ impl SinkConfig {
             auxiliary: Vec::new(),
             parameters: Parameters::new(),
             read_timeout: READ_TIMEOUT,
-            pause_sleep: PAUSE_SLEEP,
+            pause_sleep: kernel::PAUSE_SLEEP,
             consume_timeout: None,
             wait: WaitPolicy::default(),
             deadline: None,
@@ -177,14 +173,15 @@ impl SinkConfig {
     }
 
     pub(super) fn read(item: Item<'_>, context: &mut Context<'_>) -> Option<Self> {
-        let (mut fields, name) = Fields::open_named("sink", item, &mut context.problems)?;
+        let problems = &mut context.problems;
+        let (fields, name) = Fields::open_named("sink", item, &SINK, problems)?;
         let kind = fields
-            .required("kind", &mut context.problems)
-            .and_then(|kind| kind.text(&mut context.problems));
+            .required("kind", problems)
+            .and_then(|kind| kind.text(problems));
         let stream = fields
-            .required("stream", &mut context.problems)
+            .required("stream", problems)
             .and_then(|stream| context.reference(stream));
-        let outputs = match fields.given("outputs") {
+        let outputs = match fields.get("outputs") {
             // Said as plainly as by leaving the key out, and complete documents say it.
             Some(outputs) if outputs.node.value == Value::Sequence(Vec::new()) => Some(Vec::new()),
             Some(outputs) => context.references(&outputs),
@@ -194,20 +191,14 @@ impl SinkConfig {
             outputs.as_deref().unwrap_or_default(),
             "declare the same output stream",
         );
-        let auxiliary = context.auxiliary(&mut fields);
-        let parameters = context.parameters(&mut fields);
-        let mut seconds = |key, default| match fields.get(key) {
-            Some(item) => item.seconds(&mut context.problems),
-            None => Some(default),
-        };
-        let read_timeout = seconds("read_timeout", READ_TIMEOUT);
-        let pause_sleep = seconds("pause_sleep", PAUSE_SLEEP);
-        let consume_timeout = fields
-            .given("consume_timeout")
-            .and_then(|item| item.seconds(&mut context.problems));
+        let auxiliary = context.auxiliary(&fields);
+        let parameters = context.parameters(&fields);
         let problems = &mut context.problems;
-        let wait = fields.wait_policy(problems);
-        let deadline = fields.deadline(problems);
+        let read_timeout = fields.seconds_or("read_timeout", READ_TIMEOUT, problems);
+        let pause_sleep = fields.seconds_or("pause_sleep", kernel::PAUSE_SLEEP, problems);
+        let consume_timeout = fields.seconds("consume_timeout", problems);
+        let wait = fields.choice_or("wait", WaitPolicy::default(), problems);
+        let deadline = fields.seconds("deadline", problems);
         let process = fields.process(problems);
         let placement = fields.placement(problems);
         let restart = fields.restart(problems);
@@ -221,7 +212,7 @@ impl SinkConfig {
             parameters: parameters?,
             read_timeout: read_timeout?,
             pause_sleep: pause_sleep?,
-            consume_timeout,
+            consume_timeout: consume_timeout?,
             wait: wait?,
             deadline: deadline?,
             process: process?,
@@ -239,7 +230,7 @@ impl SinkConfig {
         write_auxiliary(&mut entry, &self.auxiliary);
         write_parameters(&mut entry, &self.parameters);
         entry.put_seconds("read_timeout", self.read_timeout, READ_TIMEOUT);
-        entry.put_seconds("pause_sleep", self.pause_sleep, PAUSE_SLEEP);
+        entry.put_seconds("pause_sleep", self.pause_sleep, kernel::PAUSE_SLEEP);
         entry.put_option("consume_timeout", self.consume_timeout.map(Seconds::get));
         entry.put_wait_policy(self.wait);
         entry.put_deadline(self.deadline);

@@ -4,14 +4,16 @@ use thalweg_shm::WaitPolicy;
 
 use super::entry_writer::EntryWriter;
 use super::fields::{Fields, Problems};
+use super::grammar::Choice;
 use super::{Placement, Restart, Seconds};
 
-/// The names of [`WaitPolicy`] in configurations.
-const WAIT_POLICIES: [(&str, WaitPolicy); 3] = [
-    ("park", WaitPolicy::Park),
-    ("spin", WaitPolicy::Spin),
-    ("adaptive", WaitPolicy::Adaptive),
-];
+impl Choice for WaitPolicy {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("park", Self::Park),
+        ("spin", Self::Spin),
+        ("adaptive", Self::Adaptive),
+    ];
+}
 
 /// The name of `policy` in configurations.
 pub fn wait_policy_name(policy: WaitPolicy) -> &'static str {
@@ -31,9 +33,12 @@ pub enum EndpointProcess {
     Own,
 }
 
-impl EndpointProcess {
-    const NAMES: [(&'static str, Self); 2] = [("manager", Self::Manager), ("own", Self::Own)];
+impl Choice for EndpointProcess {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("manager", Self::Manager), ("own", Self::Own)];
+}
 
+impl EndpointProcess {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,41 +49,25 @@ impl EndpointProcess {
 }
 
 impl Fields<'_> {
-    /// `wait`.
-    pub(super) fn wait_policy(&mut self, problems: &mut Problems) -> Option<WaitPolicy> {
-        match self.given("wait") {
-            Some(wait) => wait.choice(&WAIT_POLICIES, problems),
-            None => Some(WaitPolicy::default()),
-        }
-    }
-
-    /// `deadline`.
-    pub(super) fn deadline(&mut self, problems: &mut Problems) -> Option<Option<Seconds>> {
-        match self.given("deadline") {
-            Some(deadline) => deadline.seconds(problems).map(Some),
-            None => Some(None),
-        }
-    }
-
     /// `process`.
-    pub(super) fn process(&mut self, problems: &mut Problems) -> Option<Option<EndpointProcess>> {
-        match self.given("process") {
-            Some(process) => process.choice(&EndpointProcess::NAMES, problems).map(Some),
+    pub(super) fn process(&self, problems: &mut Problems) -> Option<Option<EndpointProcess>> {
+        match self.get("process") {
+            Some(process) => process.choice(problems).map(Some),
             None => Some(None),
         }
     }
 
     /// `placement`.
-    pub(super) fn placement(&mut self, problems: &mut Problems) -> Option<Placement> {
-        match self.given("placement") {
+    pub(super) fn placement(&self, problems: &mut Problems) -> Option<Placement> {
+        match self.get("placement") {
             Some(placement) => Placement::read(placement, problems),
             None => Some(Placement::default()),
         }
     }
 
     /// `restart`.
-    pub(super) fn restart(&mut self, problems: &mut Problems) -> Option<Restart> {
-        match self.given("restart") {
+    pub(super) fn restart(&self, problems: &mut Problems) -> Option<Restart> {
+        match self.get("restart") {
             Some(restart) => Restart::read(restart, problems),
             None => Some(Restart::default()),
         }

@@ -1,9 +1,10 @@
 //! Reading typed values out of a tree while collecting everything that is wrong.
 
-use std::ops::RangeInclusive;
+use std::fmt::Display;
 use std::rc::Rc;
 
 use super::document::{Entry, Node, Span, Value, join_index, join_key};
+use super::grammar::{Accepts, Choice, Key, Range, Table};
 use super::suggestion::did_you_mean;
 use super::{Diagnostic, Seconds};
 
@@ -86,58 +87,77 @@ impl<'a> Item<'a> {
 
     /// A positive, finite number of seconds.
     pub(super) fn seconds(&self, problems: &mut Problems) -> Option<Seconds> {
-        let seconds = self.any_number().and_then(Seconds::new);
-        if seconds.is_none() {
-            problems.push(self.expected("a positive, finite number of seconds"));
+        let number = match &self.node.value {
+            // A whole number given where any number is expected means the nearest float.
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let seconds = number.and_then(Seconds::new);
+        match seconds {
+            Some(seconds) => self.warn_of_quotes(seconds.get(), problems),
+            None => problems.push(self.expected("a positive, finite number of seconds")),
         }
         seconds
-    }
-
-    /// A whole number given where any number is expected means the nearest float.
-    fn any_number(&self) -> Option<f64> {
-        match self.node.value {
-            Value::Int(value) => Some(value as f64),
-            Value::Float(value) => Some(value),
-            _ => None,
-        }
     }
 
     /// An integer within `range`; `expected` describes it.
     pub(super) fn integer(
         &self,
-        range: RangeInclusive<i128>,
+        range: Range,
         expected: &str,
         problems: &mut Problems,
     ) -> Option<i128> {
-        match self.node.value {
-            Value::Int(value) if range.contains(&value) => Some(value),
-            _ => {
-                problems.push(self.expected(expected));
-                None
+        let value = match &self.node.value {
+            Value::Int(value) => Some(*value),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Float(value) => whole(*value),
+            _ => None,
+        };
+        let value = value.filter(|value| range.holds(*value));
+        match (value, &self.node.value) {
+            (Some(value), Value::Float(written)) => {
+                let message = format!("{} is read as {value}", self.subject());
+                problems.push(
+                    self.problem(message)
+                        .with_hint(format!("write {value} instead of {written:?}"))
+                        .as_warning(),
+                );
             }
+            (Some(value), _) => self.warn_of_quotes(value, problems),
+            (None, _) => problems.push(self.expected(expected)),
+        }
+        value
+    }
+
+    /// Says that text was read as the number it spells.
+    fn warn_of_quotes(&self, number: impl Display, problems: &mut Problems) {
+        if let Value::String(_) = self.node.value {
+            let message = format!("{} is text that is read as {number}", self.subject());
+            problems.push(
+                self.problem(message)
+                    .with_hint("write the number without quotes")
+                    .as_warning(),
+            );
         }
     }
 
     /// One of the named choices, whatever its case.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        choices: &[(&'static str, T)],
-        problems: &mut Problems,
-    ) -> Option<T> {
-        let names = || choices.iter().map(|(name, _)| *name);
+    pub(super) fn choice<T: Choice>(&self, problems: &mut Problems) -> Option<T> {
         let written = match &self.node.value {
             Value::String(text) => text.trim(),
             _ => "",
         };
-        let chosen = choices
+        let chosen = T::NAMES
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(written));
         if let Some((_, choice)) = chosen {
             return Some(*choice);
         }
-        let listed: Vec<String> = names().map(|name| format!("`{name}`")).collect();
+        let listed: Vec<String> = T::names().iter().map(|name| format!("`{name}`")).collect();
         let mut problem = self.expected(&listed.join(" or "));
-        problem.hint = did_you_mean(written, names());
+        problem.hint = did_you_mean(written, T::names());
         problems.push(problem);
         None
     }
@@ -192,22 +212,31 @@ impl<'a> Item<'a> {
     }
 }
 
-/// A mapping whose keys are all known: reading a key declares it, [`Fields::finish`] reports the
-/// keys nobody read.
+/// The integer that `value` is, if it is one.
+fn whole(value: f64) -> Option<i128> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i128)
+}
+
+/// A mapping whose keys are those of a table.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     item: Item<'a>,
     entries: &'a [Entry],
-    known: Vec<&'static str>,
+    table: &'static Table,
 }
 
 impl<'a> Fields<'a> {
     /// The keys of `item`, if it is a mapping.
-    pub(super) fn open(item: Item<'a>, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn open(
+        item: Item<'a>,
+        table: &'static Table,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         match &item.node.value {
             Value::Mapping(entries) => Some(Self {
                 entries,
-                known: Vec::new(),
+                table,
                 item,
             }),
             _ => {
@@ -222,6 +251,7 @@ impl<'a> Fields<'a> {
     pub(super) fn open_named(
         noun: &str,
         mut item: Item<'a>,
+        table: &'static Table,
         problems: &mut Problems,
     ) -> Option<(Self, Option<String>)> {
         item.local.clear();
@@ -233,7 +263,7 @@ impl<'a> Fields<'a> {
             _ if item.path.is_empty() => Rc::from(noun),
             _ => Rc::from(item.path.as_str()),
         };
-        let mut fields = Self::open(item, problems)?;
+        let fields = Self::open(item, table, problems)?;
         let name = fields
             .required("name", problems)
             .and_then(|name| name.text(problems))
@@ -246,24 +276,17 @@ impl<'a> Fields<'a> {
         &self.item
     }
 
-    /// The value of `key`, if the key is there.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
-        self.known.push(key);
+    /// The value of `key`, if the key is there; null where that means that it is not is none.
+    pub(super) fn get(&self, key: &str) -> Option<Item<'a>> {
+        let known = self.table.key(key);
+        debug_assert!(known.is_some(), "{key} is not in the table");
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        Some(self.item.child(entry))
-    }
-
-    /// The value of `key`, if the key is there and has another value than null.
-    pub(super) fn given(&mut self, key: &'static str) -> Option<Item<'a>> {
-        self.get(key).filter(|item| item.node.value != Value::Null)
+        let is_absent = known.is_some_and(Key::null_is_absent) && entry.value.value == Value::Null;
+        (!is_absent).then(|| self.item.child(entry))
     }
 
     /// The value of `key`, which has to be there.
-    pub(super) fn required(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems,
-    ) -> Option<Item<'a>> {
+    pub(super) fn required(&self, key: &str, problems: &mut Problems) -> Option<Item<'a>> {
         let value = self.get(key);
         if value.is_none() {
             let message = format!("{} must define '{key}'", self.item.subject());
@@ -272,10 +295,75 @@ impl<'a> Fields<'a> {
         value
     }
 
-    /// Reports every key that nobody asked for.
+    /// The choice made by `key`, else `default`.
+    pub(super) fn choice_or<T: Choice>(
+        &self,
+        key: &str,
+        default: T,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        match self.get(key) {
+            Some(item) => item.choice(problems),
+            None => Some(default),
+        }
+    }
+
+    /// `key` as true or false, else `default`.
+    pub(super) fn boolean_or(
+        &self,
+        key: &str,
+        default: bool,
+        problems: &mut Problems,
+    ) -> Option<bool> {
+        match self.get(key) {
+            Some(item) => item.boolean(problems),
+            None => Some(default),
+        }
+    }
+
+    /// `key` in seconds, else `default`.
+    pub(super) fn seconds_or(
+        &self,
+        key: &str,
+        default: Seconds,
+        problems: &mut Problems,
+    ) -> Option<Seconds> {
+        match self.get(key) {
+            Some(item) => item.seconds(problems),
+            None => Some(default),
+        }
+    }
+
+    /// `key` in seconds, if it is there.
+    pub(super) fn seconds(&self, key: &str, problems: &mut Problems) -> Option<Option<Seconds>> {
+        match self.get(key) {
+            Some(item) => item.seconds(problems).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// `key` as an integer of its range, if it is there.
+    pub(super) fn integer<T: TryFrom<i128>>(
+        &self,
+        key: &str,
+        problems: &mut Problems,
+    ) -> Option<Option<T>> {
+        let Some(item) = self.get(key) else {
+            return Some(None);
+        };
+        let Some(Accepts::Integer(range)) = self.table.key(key).map(|key| key.accepts) else {
+            debug_assert!(false, "{key} is no integer");
+            return None;
+        };
+        let value = item.integer(range, &range.expected(), problems)?;
+        T::try_from(value).ok().map(Some)
+    }
+
+    /// Reports every key that is not in the table.
     pub(super) fn finish(self, problems: &mut Problems) {
+        let known = || self.table.keys.iter().map(|key| key.name);
         for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) {
+            if self.table.key(&entry.key).is_some() {
                 continue;
             }
             let message = format!(
@@ -283,11 +371,10 @@ impl<'a> Fields<'a> {
                 self.item.subject(),
                 entry.key
             );
-            let hint = did_you_mean(&entry.key, self.known.iter().copied()).unwrap_or_else(|| {
-                format!(
-                    "names of fields are checked; known are {}",
-                    self.known.join(", ")
-                )
+            let hint = did_you_mean(&entry.key, known()).unwrap_or_else(|| {
+                let known: Vec<&str> = known().collect();
+                let known = known.join(", ");
+                format!("names of fields are checked; known are {known}")
             });
             problems.push(
                 Diagnostic::new(join_key(&self.item.path, &entry.key), message)

@@ -5,7 +5,8 @@ use thalweg_kernels::Parameters;
 use thalweg_shm::WaitPolicy;
 
 use super::entry_writer::{EntryWriter, Extent};
-use super::fields::{Fields, Item};
+use super::fields::{Fields, Item, Problems};
+use super::grammar::{Choice, KERNEL, SYNCHRONIZATION};
 use super::wiring::{
     AuxiliaryBinding, Context, Reference, bindings_of, streams_of, write_auxiliary,
     write_one_or_many, write_parameters,
@@ -21,9 +22,12 @@ pub enum TriggerPolicy {
     AllNew,
 }
 
-impl TriggerPolicy {
-    const NAMES: [(&'static str, Self); 2] = [("any_new", Self::AnyNew), ("all_new", Self::AllNew)];
+impl Choice for TriggerPolicy {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("any_new", Self::AnyNew), ("all_new", Self::AllNew)];
+}
 
+impl TriggerPolicy {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,12 +56,14 @@ pub enum SynchronizationMode {
     MatchingFrameId,
 }
 
-impl SynchronizationMode {
-    const NAMES: [(&'static str, Self); 2] = [
+impl Choice for SynchronizationMode {
+    const NAMES: &'static [(&'static str, Self)] = &[
         ("count", Self::Count),
         ("matching_frame_id", Self::MatchingFrameId),
     ];
+}
 
+impl SynchronizationMode {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,9 +81,11 @@ pub enum SkewPolicy {
     DropOlder,
 }
 
-impl SkewPolicy {
-    const NAMES: [(&'static str, Self); 1] = [("drop_older", Self::DropOlder)];
+impl Choice for SkewPolicy {
+    const NAMES: &'static [(&'static str, Self)] = &[("drop_older", Self::DropOlder)];
+}
 
+impl SkewPolicy {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -153,9 +161,9 @@ pub struct KernelConfig {
     pub restart: Restart,
 }
 
-const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
-const PAUSE_SLEEP: Seconds = Seconds::constant(0.01);
-const POLL_INTERVAL: Seconds = Seconds::constant(1e-5);
+pub(super) const READ_TIMEOUT: Seconds = Seconds::constant(1.0);
+pub(super) const PAUSE_SLEEP: Seconds = Seconds::constant(0.01);
+pub(super) const POLL_INTERVAL: Seconds = Seconds::constant(1e-5);
 
 impl KernelConfig {
     /// A kernel with every other field at its default.
@@ -189,49 +197,43 @@ impl KernelConfig {
     }
 
     pub(super) fn read(item: Item<'_>, context: &mut Context<'_>) -> Option<Self> {
-        let (mut fields, name) = Fields::open_named("kernel", item, &mut context.problems)?;
+        let problems = &mut context.problems;
+        let (fields, name) = Fields::open_named("kernel", item, &KERNEL, problems)?;
         let kind = fields
-            .required("kind", &mut context.problems)
-            .and_then(|kind| kind.text(&mut context.problems));
-        let inputs = context.one_or_many(&mut fields, "input", "inputs");
-        let outputs = context.one_or_many(&mut fields, "output", "outputs");
-        let auxiliary = context.auxiliary(&mut fields);
+            .required("kind", problems)
+            .and_then(|kind| kind.text(problems));
+        let inputs = context.one_or_many(&fields, "input", "inputs");
+        let outputs = context.one_or_many(&fields, "output", "outputs");
+        let auxiliary = context.auxiliary(&fields);
         check_wiring(
             context,
             inputs.as_deref().unwrap_or_default(),
             outputs.as_deref().unwrap_or_default(),
             auxiliary.as_deref().unwrap_or_default(),
         );
+        let parameters = context.parameters(&fields);
+        let problems = &mut context.problems;
         let operation = fields
-            .given("operation")
-            .and_then(|operation| operation.text(&mut context.problems))
+            .get("operation")
+            .and_then(|operation| operation.text(problems))
             .map(str::to_owned);
-        let parameters = context.parameters(&mut fields);
-        let mut seconds = |key, default| match fields.get(key) {
-            Some(item) => item.seconds(&mut context.problems),
-            None => Some(default),
-        };
-        let read_timeout = seconds("read_timeout", READ_TIMEOUT);
-        let pause_sleep = seconds("pause_sleep", PAUSE_SLEEP);
-        let poll_interval = seconds("poll_interval", POLL_INTERVAL);
-        let trigger_policy = match fields.given("trigger_policy") {
-            Some(policy) => policy.choice(&TriggerPolicy::NAMES, &mut context.problems),
+        let read_timeout = fields.seconds_or("read_timeout", READ_TIMEOUT, problems);
+        let pause_sleep = fields.seconds_or("pause_sleep", PAUSE_SLEEP, problems);
+        let poll_interval = fields.seconds_or("poll_interval", POLL_INTERVAL, problems);
+        let trigger_policy = match fields.get("trigger_policy") {
+            Some(policy) => policy.choice(problems),
             None => inputs
                 .as_ref()
                 .map(|inputs| TriggerPolicy::default_for(inputs.len())),
         };
-        let propagate_frame_id = match fields.get("propagate_frame_id") {
-            Some(propagate) => propagate.boolean(&mut context.problems),
-            None => Some(false),
-        };
+        let propagate_frame_id = fields.boolean_or("propagate_frame_id", false, problems);
         let synchronization = match fields.get("synchronization") {
-            Some(item) => read_synchronization(item, trigger_policy, context).map(Some),
+            Some(item) => read_synchronization(item, trigger_policy, problems).map(Some),
             None => Some(None),
         };
-        let problems = &mut context.problems;
-        let wait = fields.wait_policy(problems);
-        let deadline = fields.deadline(problems);
-        let group = match fields.given("group") {
+        let wait = fields.choice_or("wait", WaitPolicy::default(), problems);
+        let deadline = fields.seconds("deadline", problems);
+        let group = match fields.get("group") {
             Some(group) => group.text(problems).map(|group| Some(group.to_owned())),
             None => Some(None),
         };
@@ -326,18 +328,13 @@ fn check_wiring(
 fn read_synchronization(
     item: Item<'_>,
     trigger_policy: Option<TriggerPolicy>,
-    context: &mut Context<'_>,
+    problems: &mut Problems,
 ) -> Option<Synchronization> {
-    let problems = &mut context.problems;
-    let mut fields = Fields::open(item, problems)?;
+    let fields = Fields::open(item, &SYNCHRONIZATION, problems)?;
     let defaults = Synchronization::default();
-    let mode_item = fields.get("mode");
-    let mode = match &mode_item {
-        Some(mode) => mode.choice(&SynchronizationMode::NAMES, problems),
-        None => Some(defaults.mode),
-    };
+    let mode = fields.choice_or("mode", defaults.mode, problems);
     if let (Some(item), Some(SynchronizationMode::MatchingFrameId), Some(TriggerPolicy::AnyNew)) =
-        (mode_item, mode, trigger_policy)
+        (fields.get("mode"), mode, trigger_policy)
     {
         let message = format!(
             "{}: synchronization mode 'matching_frame_id' requires trigger_policy 'all_new'",
@@ -348,29 +345,17 @@ fn read_synchronization(
                 .with_hint("add `trigger_policy: all_new`"),
         );
     }
-    let on_skew = match fields.get("on_skew") {
-        Some(on_skew) => on_skew.choice(&SkewPolicy::NAMES, problems),
-        None => Some(defaults.on_skew),
-    };
-    let max_skew_generations = match fields.get("max_skew_generations") {
-        Some(skew) => skew
-            .integer(
-                1..=i128::from(u64::MAX),
-                "an integer of at least 1",
-                problems,
-            )
-            .and_then(|skew| u64::try_from(skew).ok()),
-        None => Some(defaults.max_skew_generations),
-    };
+    let on_skew = fields.choice_or("on_skew", defaults.on_skew, problems);
+    let max_skew_generations = fields.integer("max_skew_generations", problems);
     // Both spellings are read, so that a mistake in either is found; the longer name wins.
-    let mut wait = |key| fields.given(key).map(|item| item.seconds(problems));
-    let (max_wait, timeout) = (wait("max_wait_s"), wait("timeout"));
+    let max_wait = fields.seconds("max_wait_s", problems);
+    let timeout = fields.seconds("timeout", problems);
     fields.finish(problems);
     Some(Synchronization {
         mode: mode?,
         on_skew: on_skew?,
-        max_skew_generations: max_skew_generations?,
-        max_wait: max_wait.or(timeout).flatten(),
+        max_skew_generations: max_skew_generations?.unwrap_or(defaults.max_skew_generations),
+        max_wait: max_wait?.or(timeout?),
     })
 }
 

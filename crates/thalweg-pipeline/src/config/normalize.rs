@@ -73,7 +73,10 @@ pub fn normalize_entry(section: &str, entry: &Json) -> Result<Json, Diagnostics>
         }
     };
     match normalized {
-        Some(normalized) if context.problems.is_empty() => Ok(normalized),
-        _ => Err(Diagnostics::sorted(context.problems)),
+        Some(normalized) if !context.problems.iter().any(Diagnostic::is_error) => Ok(normalized),
+        _ => {
+            context.problems.retain(Diagnostic::is_error);
+            Err(Diagnostics::sorted(context.problems))
+        }
     }
 }

@@ -17,8 +17,8 @@ use super::{
 
 /// Everything a pipeline is built from.
 ///
-/// Two configurations are equal when they describe the same pipeline: neither the paths nor the
-/// positions count.
+/// Two configurations are equal when they describe the same pipeline: paths, positions and warnings
+/// do not count.
 #[derive(Clone, Debug, Default)]
 pub struct PipelineConfig {
     /// Prefix of the streams' names in the system; see [`Self::resource_name`].
@@ -39,6 +39,55 @@ pub struct PipelineConfig {
     pub source_path: Option<PathBuf>,
     /// Where everything stands in that file.
     pub positions: Positions,
+    /// What was odd about the document, in its order; see also [`super::warnings`].
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What reading a document came to.
+#[derive(Debug)]
+pub struct Reading {
+    /// The configuration, if there is no error.
+    pub config: Option<PipelineConfig>,
+    /// Errors and warnings in the order of the document.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Reading {
+    /// `config`, unless there is an error among `problems`.
+    fn new(config: Option<PipelineConfig>, problems: Problems) -> Self {
+        let Diagnostics(diagnostics) = Diagnostics::sorted(problems);
+        let is_usable = !diagnostics.iter().any(Diagnostic::is_error);
+        let warnings = || diagnostics.clone();
+        Self {
+            config: config.filter(|_| is_usable).map(|config| PipelineConfig {
+                warnings: warnings(),
+                ..config
+            }),
+            diagnostics,
+        }
+    }
+
+    /// The same with every diagnostic attributed to `file`.
+    fn in_file(self, file: &Path) -> Self {
+        let located = |diagnostics: Vec<Diagnostic>| Diagnostics(diagnostics).in_file(file).0;
+        Self {
+            config: self.config.map(|config| PipelineConfig {
+                warnings: located(config.warnings),
+                ..config
+            }),
+            diagnostics: located(self.diagnostics),
+        }
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    ///
+    /// The errors, without the warnings.
+    pub fn into_result(self) -> Result<PipelineConfig, Diagnostics> {
+        let errors = self.diagnostics.into_iter().filter(Diagnostic::is_error);
+        self.config.ok_or_else(|| Diagnostics(errors.collect()))
+    }
 }
 
 impl PartialEq for PipelineConfig {
@@ -80,6 +129,11 @@ impl PipelineConfig {
     /// );
     /// ```
     pub fn from_yaml_str(text: &str, source_path: &Path) -> Result<Self, Diagnostics> {
+        Self::read_yaml_str(text, source_path).into_result()
+    }
+
+    /// [`Self::from_yaml_str`], with the warnings also where there are errors.
+    pub fn read_yaml_str(text: &str, source_path: &Path) -> Reading {
         let parsed = parse_yaml(text);
         let mut problems = Problems::new();
         let config = parsed.root.and_then(|root| Self::read(root, &mut problems));
@@ -88,15 +142,13 @@ impl PipelineConfig {
         let unreadable: BTreeSet<_> = parsed.problems.iter().map(place).collect();
         problems.retain(|problem| !unreadable.contains(&place(problem)));
         problems.extend(parsed.problems);
-        match config {
-            Some(config) if problems.is_empty() => Ok(Self {
-                base_path: source_path.parent().unwrap_or(source_path).to_owned(),
-                source_path: Some(source_path.to_owned()),
-                positions: config.positions.in_file(source_path),
-                ..config
-            }),
-            _ => Err(Diagnostics::sorted(problems).in_file(source_path)),
-        }
+        let config = config.map(|config| Self {
+            base_path: source_path.parent().unwrap_or(source_path).to_owned(),
+            source_path: Some(source_path.to_owned()),
+            positions: config.positions.in_file(source_path),
+            ..config
+        });
+        Reading::new(config, problems).in_file(source_path)
     }
 
     /// Reads a configuration from a YAML file. Problems name the file as it was given here;
@@ -106,29 +158,37 @@ impl PipelineConfig {
     ///
     /// The file cannot be read or is not UTF-8; everything that is wrong with its text.
     pub fn from_yaml_file(path: &Path) -> Result<Self, Diagnostics> {
-        let failed = |problem: Diagnostic| Diagnostics(vec![problem]).in_file(path);
-        let bytes = fs::read(path).map_err(|error| {
-            failed(Diagnostic::new(
-                "",
-                format!("cannot read the configuration: {error}"),
-            ))
-        })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            failed(not_utf8(error.as_bytes().get(..valid).unwrap_or_default()))
-        })?;
-        let absolute = std::path::absolute(path).map_err(|error| {
-            failed(Diagnostic::new(
-                "",
-                format!("cannot find the folder of the configuration: {error}"),
-            ))
-        })?;
-        let config = Self::from_yaml_str(&text, path)?;
-        Ok(Self {
-            base_path: absolute.parent().unwrap_or(&absolute).to_owned(),
-            source_path: Some(absolute),
-            ..config
-        })
+        Self::read_yaml_file(path).into_result()
+    }
+
+    /// [`Self::from_yaml_file`], with the warnings also where there are errors.
+    pub fn read_yaml_file(path: &Path) -> Reading {
+        let text_of = || -> Result<(String, PathBuf), Diagnostic> {
+            let bytes = fs::read(path).map_err(|error| {
+                Diagnostic::new("", format!("cannot read the configuration: {error}"))
+            })?;
+            let text = String::from_utf8(bytes).map_err(|error| {
+                let valid = error.utf8_error().valid_up_to();
+                not_utf8(error.as_bytes().get(..valid).unwrap_or_default())
+            })?;
+            let absolute = std::path::absolute(path).map_err(|error| {
+                let message = format!("cannot find the folder of the configuration: {error}");
+                Diagnostic::new("", message)
+            })?;
+            Ok((text, absolute))
+        };
+        match text_of() {
+            Ok((text, absolute)) => {
+                let reading = Self::read_yaml_str(&text, path);
+                let config = reading.config.map(|config| Self {
+                    base_path: absolute.parent().unwrap_or(&absolute).to_owned(),
+                    source_path: Some(absolute),
+                    ..config
+                });
+                Reading { config, ..reading }
+            }
+            Err(problem) => Reading::new(None, vec![problem]).in_file(path),
+        }
     }
 
     /// Reads a configuration from a JSON value, such as a Python dictionary makes. Relative paths
@@ -138,6 +198,11 @@ impl PipelineConfig {
     ///
     /// Everything that is wrong with the value; problems have a path but no line.
     pub fn from_json(json: &Json, base_path: &Path) -> Result<Self, Diagnostics> {
+        Self::read_json(json, base_path).into_result()
+    }
+
+    /// [`Self::from_json`], with the warnings also where there are errors.
+    pub fn read_json(json: &Json, base_path: &Path) -> Reading {
         let mut problems = Problems::new();
         let config = match Node::from_json(json) {
             Ok(root) => Self::read(root, &mut problems),
@@ -146,13 +211,11 @@ impl PipelineConfig {
                 None
             }
         };
-        match config {
-            Some(config) if problems.is_empty() => Ok(Self {
-                base_path: base_path.to_owned(),
-                ..config
-            }),
-            _ => Err(Diagnostics::sorted(problems)),
-        }
+        let config = config.map(|config| Self {
+            base_path: base_path.to_owned(),
+            ..config
+        });
+        Reading::new(config, problems)
     }
 
     /// The configuration as a JSON value that [`Self::from_json`] reads back without any loss. Keys

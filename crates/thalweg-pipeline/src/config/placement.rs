@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use thalweg_os::affinity::MAX_CPUS;
 
 use super::document::Value;
 use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item, Problems};
+use super::grammar::{CPUS, Choice, PIPELINE_PLACEMENT, PLACEMENT};
 
 /// The scheduling class of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,13 +21,15 @@ pub enum Scheduler {
     RoundRobin,
 }
 
-impl Scheduler {
-    const NAMES: [(&'static str, Self); 3] = [
+impl Choice for Scheduler {
+    const NAMES: &'static [(&'static str, Self)] = &[
         ("other", Self::Other),
         ("fifo", Self::Fifo),
         ("rr", Self::RoundRobin),
     ];
+}
 
+impl Scheduler {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,44 +65,31 @@ pub struct Placement {
 /// Priority of a real-time node that does not say: before everything ordinary, after whatever else
 /// is real time.
 const REAL_TIME_PRIORITY: u8 = 1;
-const PRIORITIES: std::ops::RangeInclusive<i128> = 1..=99;
 
 impl Placement {
     pub(super) fn read(item: Item<'_>, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::open(item, problems)?;
-        let cpus = match fields.given("cpus") {
+        let fields = Fields::open(item, &PLACEMENT, problems)?;
+        let cpus = match fields.get("cpus") {
             Some(cpus) => read_cpus(&cpus, problems).map(Some),
             None => Some(None),
         };
-        let scheduler = match fields.given("scheduler") {
-            Some(scheduler) => scheduler.choice(&Scheduler::NAMES, problems),
-            None => Some(Scheduler::default()),
-        };
-        let priority_item = fields.given("priority");
-        let given = match &priority_item {
-            Some(priority) => priority
-                .integer(PRIORITIES, "an integer from 1 to 99", problems)
-                .map(|priority| u8::try_from(priority).ok()),
-            None => Some(None),
-        };
-        if let (Some(item), Some(Scheduler::Other)) = (&priority_item, scheduler) {
+        let scheduler = fields.choice_or("scheduler", Scheduler::default(), problems);
+        let priority: Option<Option<u8>> = fields.integer("priority", problems);
+        if let (Some(item), Some(Scheduler::Other)) = (fields.get("priority"), scheduler) {
             let message = format!("{}: 'placement.priority' is for real time", item.who());
             problems.push(
                 item.problem(message)
                     .with_hint("add `scheduler: fifo` or `scheduler: rr`, or remove it"),
             );
         }
-        let mut flag = |key| match fields.given(key) {
-            Some(flag) => flag.boolean(problems),
-            None => Some(false),
-        };
-        let (lock_memory, strict) = (flag("lock_memory"), flag("strict"));
+        let lock_memory = fields.boolean_or("lock_memory", false, problems);
+        let strict = fields.boolean_or("strict", false, problems);
         fields.finish(problems);
         let scheduler = scheduler?;
         Some(Self {
             cpus: cpus?,
             scheduler,
-            priority: given?.or_else(|| scheduler.is_real_time().then_some(REAL_TIME_PRIORITY)),
+            priority: priority?.or_else(|| scheduler.is_real_time().then_some(REAL_TIME_PRIORITY)),
             lock_memory: lock_memory?,
             strict: strict?,
         })
@@ -123,22 +112,17 @@ impl Placement {
 }
 
 fn read_cpus(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<usize>> {
-    let range = || 0..=i128::try_from(MAX_CPUS).map_or(i128::MAX, |count| count - 1);
-    let expected = format!("the number of a CPU, from 0 to {}", MAX_CPUS - 1);
-    let number = |item: &Item<'_>, problems: &mut Problems| {
-        let number = item.integer(range(), &expected, problems)?;
-        usize::try_from(number).ok()
-    };
+    let expected = format!("the number of a CPU, from 0 to {}", CPUS.most);
     if !matches!(item.node.value, Value::Sequence(_)) {
         let expected = format!("{expected}, or a non-empty list of such");
-        let only = item.integer(range(), &expected, problems)?;
+        let only = item.integer(CPUS, &expected, problems)?;
         return usize::try_from(only).ok().map(|cpu| vec![cpu]);
     }
     let elements = item.elements("a non-empty list of CPU numbers", problems)?;
     let mut seen = BTreeSet::new();
     let mut cpus = Vec::new();
     for element in &elements {
-        let cpu = number(element, problems)?;
+        let cpu = usize::try_from(element.integer(CPUS, &expected, problems)?).ok()?;
         if !seen.insert(cpu) {
             problems.push(element.problem(format!("{} lists CPU {cpu} twice", element.who())));
         }
@@ -157,10 +141,12 @@ pub enum PlacementPolicy {
     None,
 }
 
-impl PlacementPolicy {
-    const NAMES: [(&'static str, Self); 2] =
-        [("round-robin", Self::RoundRobin), ("none", Self::None)];
+impl Choice for PlacementPolicy {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("round-robin", Self::RoundRobin), ("none", Self::None)];
+}
 
+impl PlacementPolicy {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -181,25 +167,13 @@ pub struct PipelinePlacement {
 
 impl PipelinePlacement {
     pub(super) fn read(item: Item<'_>, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::open(item, problems)?;
-        let policy = match fields.given("policy") {
-            Some(policy) => policy.choice(&PlacementPolicy::NAMES, problems),
-            None => Some(PlacementPolicy::default()),
-        };
-        let offset = match fields.given("offset") {
-            Some(offset) => offset
-                .integer(
-                    0..=i128::from(u32::MAX),
-                    "an integer of at least 0",
-                    problems,
-                )
-                .and_then(|offset| usize::try_from(offset).ok()),
-            None => Some(0),
-        };
+        let fields = Fields::open(item, &PIPELINE_PLACEMENT, problems)?;
+        let policy = fields.choice_or("policy", PlacementPolicy::default(), problems);
+        let offset = fields.integer("offset", problems);
         fields.finish(problems);
         Some(Self {
             policy: policy?,
-            offset: offset?,
+            offset: offset?.unwrap_or(0),
         })
     }
 

@@ -6,6 +6,7 @@ use super::Seconds;
 use super::document::Value;
 use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item, Problems};
+use super::grammar::{Choice, RESTART};
 
 /// When a node that has ended is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,15 @@ pub enum RestartPolicy {
     Always,
 }
 
-impl RestartPolicy {
-    const NAMES: [(&'static str, Self); 3] = [
+impl Choice for RestartPolicy {
+    const NAMES: &'static [(&'static str, Self)] = &[
         ("never", Self::Never),
         ("on-failure", Self::OnFailure),
         ("always", Self::Always),
     ];
+}
 
+impl RestartPolicy {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,9 +62,9 @@ impl Default for Restart {
     }
 }
 
-const BACKOFF: Seconds = Seconds::constant(0.1);
-const BACKOFF_MAX: Seconds = Seconds::constant(5.0);
-const WINDOW: Seconds = Seconds::constant(60.0);
+pub(super) const BACKOFF: Seconds = Seconds::constant(0.1);
+pub(super) const BACKOFF_MAX: Seconds = Seconds::constant(5.0);
+pub(super) const WINDOW: Seconds = Seconds::constant(60.0);
 
 impl Restart {
     /// This policy with everything else at its default.
@@ -78,7 +81,7 @@ impl Restart {
     pub(super) fn read(item: Item<'_>, problems: &mut Problems) -> Option<Self> {
         match item.node.value {
             Value::String(_) => {
-                return item.choice(&RestartPolicy::NAMES, problems).map(Self::new);
+                return item.choice(problems).map(Self::new);
             }
             Value::Mapping(_) => {}
             Value::Bool(on) => {
@@ -93,49 +96,24 @@ impl Restart {
                 return None;
             }
         }
-        let mut fields = Fields::open(item, problems)?;
+        let fields = Fields::open(item, &RESTART, problems)?;
         let policy = fields
             .required("policy", problems)
-            .and_then(|policy| policy.choice(&RestartPolicy::NAMES, problems));
-        let mut seconds = |key, default| match fields.given(key) {
-            Some(item) => item.seconds(problems),
-            None => Some(default),
-        };
-        let backoff = seconds("backoff_s", BACKOFF);
+            .and_then(|policy| policy.choice(problems));
+        let backoff = fields.seconds_or("backoff_s", BACKOFF, problems);
         // A longer first wait than the default longest one is no contradiction.
-        let longest = backoff.map_or(BACKOFF_MAX, |backoff| {
-            if backoff > BACKOFF_MAX {
-                backoff
-            } else {
-                BACKOFF_MAX
-            }
-        });
-        let backoff_max_item = fields.given("backoff_max_s");
-        let backoff_max = match &backoff_max_item {
-            Some(item) => item.seconds(problems),
-            None => Some(longest),
-        };
-        if let (Some(item), Some(backoff), Some(longest)) =
-            (&backoff_max_item, backoff, backoff_max)
-            && longest < backoff
+        let default_max = backoff.filter(|backoff| *backoff > BACKOFF_MAX);
+        let default_max = default_max.unwrap_or(BACKOFF_MAX);
+        let backoff_max = fields.seconds_or("backoff_max_s", default_max, problems);
+        if let (Some(item), Some(backoff), Some(backoff_max)) =
+            (fields.get("backoff_max_s"), backoff, backoff_max)
+            && backoff_max < backoff
         {
-            problems
-                .push(item.expected(&format!("at least 'backoff_s', which is {}", backoff.get())));
+            let expected = format!("at least 'backoff_s', which is {}", backoff.get());
+            problems.push(item.expected(&expected));
         }
-        let limit = match fields.given("limit") {
-            Some(limit) => limit
-                .integer(
-                    1..=i128::from(u32::MAX),
-                    "an integer of at least 1, or null for no limit",
-                    problems,
-                )
-                .map(|limit| u32::try_from(limit).ok()),
-            None => Some(None),
-        };
-        let window = match fields.given("window_s") {
-            Some(item) => item.seconds(problems),
-            None => Some(WINDOW),
-        };
+        let limit = fields.integer("limit", problems);
+        let window = fields.seconds_or("window_s", WINDOW, problems);
         fields.finish(problems);
         Some(Self {
             policy: policy?,

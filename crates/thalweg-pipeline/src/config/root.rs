@@ -6,6 +6,7 @@ use thalweg_shm::segment::name::file_name;
 
 use super::document::{Node, Span, Value, join_index, join_key};
 use super::fields::{Fields, Item, Problems};
+use super::grammar::ROOT;
 use super::pipeline::resource_name;
 use super::stream::MAX_STREAM_BYTES;
 use super::wiring::Context;
@@ -24,14 +25,14 @@ pub(super) fn read_root(root: &Node, problems: &mut Problems) -> Option<Pipeline
         return None;
     }
     let item = Item::root(root, "pipeline config");
-    let mut fields = Fields::open(item.clone(), problems)?;
+    let fields = Fields::open(item.clone(), &ROOT, problems)?;
     let namespace = fields
-        .given("namespace")
+        .get("namespace")
         .and_then(|namespace| read_namespace(&namespace, problems));
     let placement = fields
-        .given("placement")
+        .get("placement")
         .and_then(|placement| PipelinePlacement::read(placement, problems));
-    let stream_items = read_stream_list(&mut fields, problems);
+    let stream_items = read_stream_list(&fields, problems);
     let mut nodes = |key| match fields.get(key) {
         Some(list) => list.entries("a list", problems),
         None => Some(Vec::new()),
@@ -167,8 +168,9 @@ fn check_resource_names(namespace: Option<&str>, streams: &[Item<'_>], problems:
     }
 }
 
-fn read_stream_list<'a>(fields: &mut Fields<'a>, problems: &mut Problems) -> Option<Vec<Item<'a>>> {
-    let Some(list) = fields.given("shared_memory") else {
+fn read_stream_list<'a>(fields: &Fields<'a>, problems: &mut Problems) -> Option<Vec<Item<'a>>> {
+    let list = fields.get("shared_memory");
+    let Some(list) = list.filter(|list| list.node.value != Value::Null) else {
         problems.push(Diagnostic::new("", NO_STREAMS).at(fields.item().node.span));
         return None;
     };

@@ -3,12 +3,12 @@
 use serde_json::Value as Json;
 use thalweg_kernels::{Parameters, StreamSpec};
 use thalweg_shm::DType;
-use thalweg_shm::protocol::words::{MAX_SLOTS, MIN_SLOTS};
 use thalweg_shm::segment::geometry::MAX_AXES;
 
 use super::document::Value;
 use super::entry_writer::{EntryWriter, Extent};
 use super::fields::{Fields, Item, Problems};
+use super::grammar::{Choice, Range, STREAM};
 use super::initial::read_initial;
 
 /// Slots of a stream that does not say: one being written, one published, two to borrow.
@@ -20,6 +20,12 @@ pub(super) const MAX_STREAM_BYTES: u64 = 1 << 47;
 /// The extent of the one axis of the largest stream.
 const MAX_EXTENT: usize = 1 << 47;
 
+/// Larger ones are told what is too large about them.
+const EXTENTS: Range = Range {
+    least: 1,
+    most: i128::MAX,
+};
+
 /// Where a stream's payload lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
@@ -30,9 +36,11 @@ pub enum Storage {
     Gpu,
 }
 
-impl Storage {
-    const NAMES: [(&'static str, Self); 2] = [("cpu", Self::Cpu), ("gpu", Self::Gpu)];
+impl Choice for Storage {
+    const NAMES: &'static [(&'static str, Self)] = &[("cpu", Self::Cpu), ("gpu", Self::Gpu)];
+}
 
+impl Storage {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -56,14 +64,16 @@ pub enum StreamMode {
     Replace,
 }
 
-impl StreamMode {
-    const NAMES: [(&'static str, Self); 4] = [
+impl Choice for StreamMode {
+    const NAMES: &'static [(&'static str, Self)] = &[
         ("create", Self::Create),
         ("attach", Self::Attach),
         ("create_or_attach", Self::CreateOrAttach),
         ("replace", Self::Replace),
     ];
+}
 
+impl StreamMode {
     /// The name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -140,40 +150,45 @@ impl StreamConfig {
     }
 
     pub(super) fn read(item: Item<'_>, problems: &mut Problems) -> Option<Self> {
-        let (mut fields, name) = Fields::open_named("shared memory", item, problems)?;
+        let (fields, name) = Fields::open_named("shared memory", item, &STREAM, problems)?;
         let shape = fields
             .required("shape", problems)
             .and_then(|shape| read_shape(&shape, problems));
-        let dtype = match fields.given("dtype") {
+        let dtype = match fields.get("dtype") {
             Some(dtype) => read_dtype(&dtype, problems),
-            None => Some(DType::Float64),
+            None => {
+                let message = format!("{} has no 'dtype': float64", fields.item().who());
+                problems.push(
+                    fields
+                        .item()
+                        .problem(message)
+                        .with_hint("add `dtype: float64`, or the one that is meant")
+                        .as_warning(),
+                );
+                Some(DType::Float64)
+            }
         };
-        let storage = match fields.given("storage") {
-            Some(storage) => storage.choice(&Storage::NAMES, problems),
-            None => Some(Storage::default()),
-        };
-        let gpu_device = fields.given("gpu_device");
+        let storage = fields.choice_or("storage", Storage::default(), problems);
+        let gpu_device = fields.get("gpu_device");
         check_gpu_device(fields.item(), storage, gpu_device.as_ref(), problems);
         let gpu_device = gpu_device
             .and_then(|device| device.text(problems))
             .map(str::to_owned);
-        let cpu_mirror = fields
-            .given("cpu_mirror")
-            .and_then(|mirror| mirror.boolean(problems));
+        let cpu_mirror = fields.get("cpu_mirror");
+        if let (Some(mirror), Some(Storage::Cpu)) = (&cpu_mirror, storage) {
+            let message = format!(
+                "{}: 'cpu_mirror' is for GPU streams and has no effect here",
+                mirror.who()
+            );
+            problems.push(mirror.problem(message).with_hint("remove it").as_warning());
+        }
+        let cpu_mirror = cpu_mirror.and_then(|mirror| mirror.boolean(problems));
         let notify = fields
-            .given("notify")
+            .get("notify")
             .and_then(|notify| notify.boolean(problems));
-        let mode = match fields.given("mode") {
-            Some(mode) => mode.choice(&StreamMode::NAMES, problems),
-            None => Some(StreamMode::default()),
-        };
-        let slots = fields.given("slots").and_then(|slots| {
-            let expected = format!("an integer from {MIN_SLOTS} to {MAX_SLOTS}");
-            let range = MIN_SLOTS as i128..=MAX_SLOTS as i128;
-            let count = slots.integer(range, &expected, problems)?;
-            usize::try_from(count).ok()
-        });
-        let initial = fields.given("initial").and_then(|initial| {
+        let mode = fields.choice_or("mode", StreamMode::default(), problems);
+        let slots = fields.integer("slots", problems).flatten();
+        let initial = fields.get("initial").and_then(|initial| {
             let target = dtype.zip(shape.as_deref());
             read_initial(&initial, fields.item(), target, problems)
         });
@@ -249,7 +264,7 @@ fn read_shape(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<usize>> {
     let shape: Vec<usize> = axes
         .iter()
         .filter_map(|axis| {
-            let extent = axis.integer(1..=i128::MAX, "a positive integer", problems)?;
+            let extent = axis.integer(EXTENTS, "a positive integer", problems)?;
             let fits = usize::try_from(extent)
                 .ok()
                 .filter(|extent| *extent <= MAX_EXTENT);

@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_kernels::{NodeBuilder, NodeRole, Registry, SpecProblem};
 
-use super::document::join_index;
+use super::document::{join_index, join_key};
 use super::initial::file_problems;
 use super::node::{Wire, noun, spec_of, streams_by_name};
 use super::suggestion::did_you_mean;
-use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Storage, StreamConfig};
+use super::{
+    Diagnostic, Diagnostics, NodeConfig, PipelineConfig, Positions, Reading, Storage, StreamConfig,
+    warnings,
+};
 use crate::graph::PipelineGraph;
 
 /// Everything that is wrong with `config` as far as it can be told without touching the system, but
-/// for the headers of files that initial contents come from; empty when it can be built. Every node is built once and dropped again, which by the contract of
-/// [`NodeBuilder`] is cheap and has no effects.
+/// for the headers of files that initial contents come from; empty when it can be built. Every node
+/// is built once and dropped again, which by the contract of [`NodeBuilder`] is cheap and has no
+/// effects.
 pub fn validate(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic> {
     validate_hosted(config, registry, &|_name| false)
 }
@@ -32,7 +36,7 @@ pub fn validate_hosted(
         Err(Diagnostics(problems)) => problems,
         Ok(_) => {
             let mut problems = producer_problems(config);
-            problems.extend(storage_problems(config));
+            problems.extend(gpu_problem(config, is_hosted));
             problems.extend(file_problems(config));
             let streams = streams_by_name(config);
             for (path, node) in config.nodes_with_paths() {
@@ -48,6 +52,18 @@ pub fn validate_hosted(
         .map(|problem| config.positions.locate(problem))
         .collect();
     Diagnostics::sorted(located).0
+}
+
+/// Everything there is to say about a document: what reading it found and, if it can be read, what
+/// [`validate`] and [`super::warnings`] find, in the order of the document.
+pub fn check(reading: &Reading, registry: &Registry) -> Vec<Diagnostic> {
+    let mut diagnostics = reading.diagnostics.clone();
+    if let Some(config) = &reading.config {
+        diagnostics.extend(validate(config, registry));
+        let found = warnings::kind_and_graph_warnings(config, registry);
+        diagnostics.extend(found);
+    }
+    Diagnostics::sorted(diagnostics).0
 }
 
 /// Streams with more than one producer, reported where the second one refers to the stream.
@@ -74,17 +90,51 @@ fn producer_problems(config: &PipelineConfig) -> Vec<Diagnostic> {
     problems
 }
 
-const NO_GPU: &str = "this build has no GPU streams";
-
-fn storage_problems(config: &PipelineConfig) -> impl Iterator<Item = Diagnostic> {
+/// One problem for everything that needs a device, at the first place that says so.
+fn gpu_problem(config: &PipelineConfig, is_hosted: &dyn Fn(&str) -> bool) -> Option<Diagnostic> {
     let streams = config.streams.iter().enumerate();
-    streams
+    let streams: Vec<(String, String)> = streams
         .filter(|(_, stream)| stream.storage == Storage::Gpu)
         .map(|(index, stream)| {
             let path = join_index("shared_memory", index) + ".storage";
-            Diagnostic::new(path, format!("shared memory '{}': {NO_GPU}", stream.name))
-                .with_hint("set `storage: cpu` and remove `gpu_device`")
+            (path, format!("shared memory '{}'", stream.name))
         })
+        .collect();
+    let nodes: Vec<(String, String)> = config
+        .nodes_with_paths()
+        .filter(|(_, node)| needs_gpu(node.kind()) && !is_hosted(node.name()))
+        .map(|(path, node)| {
+            let who = format!("{} '{}' ({})", node.noun(), node.name(), node.kind());
+            (join_key(&path, "kind"), who)
+        })
+        .collect();
+    let hint = match (streams.is_empty(), nodes.is_empty()) {
+        (true, true) => return None,
+        (false, true) => "set `storage: cpu` and remove `gpu_device`",
+        (true, false) => "use kinds that start with `cpu.`",
+        (false, false) => {
+            "set `storage: cpu`, remove `gpu_device`, and use kinds that start with `cpu.`"
+        }
+    };
+    const LISTED: usize = 5;
+    let all = || streams.iter().chain(&nodes);
+    let (path, _) = all().next()?;
+    let mut users: Vec<&str> = all().map(|(_, who)| who.as_str()).collect();
+    let more = users.len().saturating_sub(LISTED);
+    users.truncate(LISTED);
+    let mut message = format!(
+        "this build has no GPU streams, which are needed by {}",
+        users.join(", ")
+    );
+    if more > 0 {
+        message += &format!(" and {more} more");
+    }
+    Some(Diagnostic::new(path.as_str(), message).with_hint(hint))
+}
+
+/// Whether nodes of `kind` compute on a device.
+fn needs_gpu(kind: &str) -> bool {
+    kind.starts_with("gpu.")
 }
 
 fn node_problems(
@@ -99,15 +149,11 @@ fn node_problems(
     let about_kind = |message: String, hint: String| {
         vec![Diagnostic::new(format!("{path}.kind"), format!("{who}: {message}")).with_hint(hint)]
     };
+    if needs_gpu(kind) {
+        // Reported with everything else that needs a device.
+        return Vec::new();
+    }
     let Some(definition) = registry.get(role, kind) else {
-        if let Some(operation) = kind.strip_prefix("gpu.") {
-            let on_host = format!("cpu.{operation}");
-            let hint = match registry.get(role, &on_host) {
-                Some(_) => format!("use `{on_host}` on host streams"),
-                None => "use host streams and a kind for them".to_owned(),
-            };
-            return about_kind(format!("the kind '{kind}' cannot run, {NO_GPU}"), hint);
-        }
         let message = format!("unknown {} kind '{kind}'", node.noun());
         return about_kind(message, kind_hint(registry, role, kind));
     };
@@ -128,38 +174,27 @@ fn node_problems(
         NodeBuilder::Source(build) => build(&spec).map(drop),
         NodeBuilder::Sink(build) => build(&spec).map(drop),
     };
-    let mut problems = built.err().unwrap_or_default();
-    if let Some(misplaced) = misplaced_operation(node)
-        && !problems
-            .iter()
-            .any(|problem| problem.path == misplaced.path)
-    {
-        problems.push(misplaced);
-    }
+    let problems = built.err().unwrap_or_default();
+    let positions = &config.positions;
+    let problems = problems.into_iter();
     problems
-        .into_iter()
-        .map(|problem| Diagnostic {
-            hint: problem.hint,
-            ..Diagnostic::new(
-                node.document_path(&problem.path, path, &config.positions),
-                format!("{who}: {}", problem.message),
-            )
-        })
+        .map(|problem| node_diagnostic(node, problem, path, positions))
         .collect()
 }
 
-/// An operation that a built-in kind would silently ignore.
-fn misplaced_operation(node: NodeConfig<'_>) -> Option<SpecProblem> {
-    let kind = node.kind();
-    node.operation()?;
-    let built_in = kind.starts_with("cpu.") && !kind.ends_with(".custom_operation");
-    built_in.then(|| {
-        SpecProblem::new(
-            "operation",
-            format!("the kind '{kind}' takes no 'operation'"),
-        )
-        .with_hint("use `cpu.custom_operation`, or move it into `parameters`")
-    })
+/// What a kind says about `node`, which stands at `path`, as a problem of its document.
+pub(super) fn node_diagnostic(
+    node: NodeConfig<'_>,
+    problem: SpecProblem,
+    path: &str,
+    positions: &Positions,
+) -> Diagnostic {
+    let place = node.document_path(&problem.path, path, positions);
+    let message = format!("{} '{}': {}", node.noun(), node.name(), problem.message);
+    Diagnostic {
+        hint: problem.hint,
+        ..Diagnostic::new(place, message)
+    }
 }
 
 fn kind_hint(registry: &Registry, role: NodeRole, kind: &str) -> String {

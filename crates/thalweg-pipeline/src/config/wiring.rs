@@ -81,7 +81,7 @@ impl Context<'_> {
     /// The streams of an entry that names one under `single` or several under `many`, but not both.
     pub(super) fn one_or_many<'a>(
         &mut self,
-        fields: &mut Fields<'a>,
+        fields: &Fields<'a>,
         single: &'static str,
         many: &'static str,
     ) -> Option<Vec<Reference<'a>>> {
@@ -109,9 +109,9 @@ impl Context<'_> {
     /// The auxiliary streams of an entry: a list of names, or a mapping of alias to name.
     pub(super) fn auxiliary<'a>(
         &mut self,
-        fields: &mut Fields<'a>,
+        fields: &Fields<'a>,
     ) -> Option<Vec<(String, Reference<'a>)>> {
-        let Some(item) = fields.given("auxiliary") else {
+        let Some(item) = fields.get("auxiliary") else {
             return Some(Vec::new());
         };
         let bindings: Vec<_> = match &item.node.value {
@@ -190,7 +190,7 @@ impl Context<'_> {
     }
 
     /// The parameters of an entry, whose keys are the kind's own business.
-    pub(super) fn parameters(&mut self, fields: &mut Fields<'_>) -> Option<Parameters> {
+    pub(super) fn parameters(&mut self, fields: &Fields<'_>) -> Option<Parameters> {
         let Some(item) = fields.get("parameters") else {
             return Some(Parameters::new());
         };
