@@ -1,5 +1,4 @@
 //! Nodes that run elsewhere than in a worker with a built-in kind.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::time::Duration;

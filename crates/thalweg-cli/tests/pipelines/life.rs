@@ -1,5 +1,4 @@
-//! Pipelines of real processes: the workers are the `thalweg` binary.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The life of a pipeline, from build to shutdown.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,85 +7,8 @@ use thalweg::pipeline::config::PipelineConfig;
 use thalweg::pipeline::runtime::{
     Health, Pipeline, PipelineError, PipelineState, RunOptions, StreamsError, WorkerProgram,
 };
-use thalweg::{ArrayRef, Patience, PublishOptions, Stream, StreamDirectory, WaitPolicy};
-use thalweg_os::clock::deadline_after;
 
-/// A folder of its own per test; at its end the folder must be empty.
-struct Scratch {
-    folder: tempfile::TempDir,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("thalweg-test-")
-            .tempdir_in("/dev/shm")
-            .unwrap();
-        Self { folder }
-    }
-
-    fn directory(&self) -> StreamDirectory {
-        StreamDirectory::new(self.folder.path())
-    }
-
-    fn options(&self) -> RunOptions {
-        RunOptions {
-            directory: self.directory(),
-            // Far more than a worker needs, however busy the machine is.
-            start_timeout: Duration::from_secs(60),
-            ..RunOptions::new(WorkerProgram::new(env!("CARGO_BIN_EXE_thalweg")))
-        }
-    }
-
-    fn pipeline(&self, yaml: &str) -> Pipeline {
-        let config = PipelineConfig::from_yaml_str(yaml, Path::new("test.yaml")).unwrap();
-        Pipeline::new(config, &thalweg::registry(), self.options()).unwrap()
-    }
-
-    fn leftovers(&self) -> Vec<String> {
-        std::fs::read_dir(self.folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
-}
-
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(Duration::from_secs(60)))
-}
-
-fn write(stream: &Stream, elements: &[f32], frame_id: Option<u64>) {
-    let options = PublishOptions {
-        frame_id,
-        ..PublishOptions::default()
-    };
-    stream
-        .write(
-            ArrayRef::from_slice(elements, stream.shape()),
-            options,
-            soon(),
-        )
-        .unwrap();
-}
-
-fn read_after(stream: &Stream, after: u64) -> (Vec<f32>, u64) {
-    stream
-        .wait_after(after, WaitPolicy::Adaptive, soon())
-        .unwrap();
-    let frame = stream.borrow().unwrap();
-    let frame_id = frame.publication().frame_id;
-    (frame.array().to_vec().unwrap(), frame_id)
-}
-
-const TWO_STAGES: &str = "
-shared_memory:
-  - {name: raw, shape: [4], dtype: float32}
-  - {name: doubled, shape: [4], dtype: float32}
-  - {name: shifted, shape: [4], dtype: float32}
-kernels:
-  - {name: double, kind: cpu.scale, input: raw, output: doubled, parameters: {factor: 2.0}, propagate_frame_id: true}
-  - {name: shift, kind: cpu.add_constant, input: doubled, output: shifted, parameters: {constant: 1.0}, propagate_frame_id: true}
-";
+use super::support::{Scratch, TWO_STAGES, read_after, write};
 
 #[test]
 fn frames_go_through_every_stage_with_their_ids_and_origins() {

@@ -1,0 +1,11 @@
+//! Pipelines of real processes: the workers are the `thalweg` binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod changes;
+mod groups;
+mod hosts;
+mod life;
+mod matching;
+mod placement;
+mod restarts;
+mod support;
