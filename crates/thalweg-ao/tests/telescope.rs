@@ -32,6 +32,7 @@ fn spec(parameters: Value) -> NodeSpec {
         name: "telescope".to_owned(),
         kind: "ao.telescope".to_owned(),
         inputs: Vec::new(),
+        any_trigger: false,
         auxiliary: vec![
             Auxiliary {
                 alias: "reconstructor".to_owned(),

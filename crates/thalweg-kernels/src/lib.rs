@@ -23,6 +23,8 @@ mod null_sink;
 pub mod numpy_random;
 mod owned_array;
 pub mod pacing;
+mod raise_error;
+mod reduce;
 pub mod registry;
 mod replay;
 pub mod run;
@@ -32,10 +34,11 @@ mod synthetic;
 mod testing;
 
 pub use node::{
-    AuxiliaryFrame, Figure, FigureKind, FrameInputs, Kernel, NodeError, NodeSpec, Parameters,
-    Preparer, Produced, Sink, SinkFrame, Source, SourceContext, SpecProblem, StreamSpec,
+    AuxiliaryFrame, Figure, FigureKind, FillOutput, FrameInputs, Kernel, NodeError, NodeSpec,
+    Parameters, Preparer, Produced, Sink, SinkContext, SinkFrame, Source, SourceContext,
+    SpecProblem, StreamSpec,
 };
 pub use owned_array::{ArrayTooLarge, OwnedArray};
 pub use registry::{
-    ArraySpec, Definition, InferOutputs, NodeBuilder, NodeRole, ParameterDoc, Registry,
+    ArraySpec, Definition, InferOutputs, NodeBuilder, NodeRole, ParameterDoc, Registry, Warn,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thalweg_shm::{ArrayError, ArrayMut, ArrayRef, DType};
+use thalweg_shm::{ArrayError, ArrayMut, ArrayRef, DType, Publication, PublishOptions};
 
 /// Parameters of a node, as the configuration gives them.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
@@ -39,6 +39,10 @@ pub struct NodeSpec {
     pub kind: String,
     /// Trigger streams in declared order; a sink has exactly one, a source none.
     pub inputs: Vec<StreamSpec>,
+    /// Whether one new frame on any trigger stream starts the kernel (`trigger_policy: any_new`);
+    /// otherwise every trigger has to have a new one (`all_new`).
+    #[serde(default)]
+    pub any_trigger: bool,
     /// Auxiliary streams in declared order.
     pub auxiliary: Vec<Auxiliary>,
     /// Output streams in declared order.
@@ -194,6 +198,9 @@ pub struct AuxiliaryFrame {
     pub frame_id: u64,
 }
 
+/// Writes a lent slot, which has undefined contents, completely.
+pub type FillOutput<'f> = &'f mut dyn FnMut(&mut ArrayMut<'_>) -> Result<(), NodeError>;
+
 /// What the runtime offers a source while it produces.
 pub trait SourceContext {
     /// True once the pipeline wants to stop; return [`Produced::Nothing`] soon.
@@ -221,10 +228,51 @@ pub trait SourceContext {
         timeout: Duration,
         out: &mut ArrayMut<'_>,
     ) -> Result<Option<AuxiliaryFrame>, NodeError>;
+
+    /// Waits until auxiliary stream `index` has more than `after_count` publications, and returns
+    /// the newest one's facts. `None` on time-out or stop. With a `timeout` of zero it only looks.
+    fn wait_publication(
+        &mut self,
+        index: usize,
+        after_count: u64,
+        timeout: Duration,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        let _unused = (after_count, timeout);
+        Err(NodeError::Failed(format!(
+            "this runtime cannot wait for a publication of auxiliary stream {index}"
+        )))
+    }
+
+    /// Lends a fresh slot of output `index`, has `fill` write it and publishes it at once. Only
+    /// for sources that say [`Source::writes_outputs`].
+    fn write_output(
+        &mut self,
+        index: usize,
+        options: PublishOptions,
+        fill: FillOutput<'_>,
+    ) -> Result<Publication, NodeError> {
+        let _unused = (options, fill);
+        Err(NodeError::Failed(format!(
+            "this runtime lends slots only, it cannot write output {index} by itself"
+        )))
+    }
 }
 
 /// Where frames come from: a camera, a file, a simulation.
 pub trait Source: Send {
+    /// Opens devices and files, before the pipeline counts as started; an error ends the start.
+    fn open(&mut self, context: &mut dyn SourceContext) -> Result<(), NodeError> {
+        let _unused = context;
+        Ok(())
+    }
+
+    /// Whether the source writes its outputs by itself, each when it wants to, through
+    /// [`SourceContext::write_output`]. `produce` then gets no slots, nothing is held while it
+    /// sleeps, and [`Produced::Frame`] counts one generation, whatever was written of it.
+    fn writes_outputs(&self) -> bool {
+        false
+    }
+
     /// Produces one frame into `outputs` (fresh slots, undefined contents), pacing itself.
     /// Must return within about 100 ms after a stop was requested.
     fn produce(
@@ -232,6 +280,12 @@ pub trait Source: Send {
         context: &mut dyn SourceContext,
         outputs: &mut [ArrayMut<'_>],
     ) -> Result<Produced, NodeError>;
+
+    /// Closes what was opened: the last call, at the end of the source, of the run or after an
+    /// error.
+    fn close(&mut self) -> Result<(), NodeError> {
+        Ok(())
+    }
 
     /// As [`Kernel::figure_definitions`].
     fn figure_definitions(&self) -> Vec<Figure> {
@@ -253,14 +307,101 @@ pub struct SinkFrame<'a> {
     pub count: u64,
     /// Id its writer stamped; 0 when nobody did.
     pub frame_id: u64,
+    /// Wall time of publication in ns since 1970.
+    pub wall_ns: u64,
+    /// Monotonic time of publication in ns.
+    pub publish_ns: u64,
+    /// Monotonic time in ns at which the data entered the system.
+    pub origin_ns: u64,
     /// Publications skipped since the last frame this sink consumed.
     pub missed: u64,
 }
 
-/// Where frames go to: an actuator, a file, a display.
+impl<'a> SinkFrame<'a> {
+    /// The frame published with `publication`, after `missed` others.
+    pub fn new(array: ArrayRef<'a>, publication: Publication, missed: u64) -> Self {
+        Self {
+            array,
+            count: publication.count,
+            frame_id: publication.frame_id,
+            wall_ns: publication.wall_ns,
+            publish_ns: publication.publish_ns,
+            origin_ns: publication.origin_ns,
+            missed,
+        }
+    }
+
+    /// What was published beside the payload.
+    pub fn publication(&self) -> Publication {
+        Publication {
+            count: self.count,
+            frame_id: self.frame_id,
+            wall_ns: self.wall_ns,
+            publish_ns: self.publish_ns,
+            origin_ns: self.origin_ns,
+        }
+    }
+}
+
+/// What the runtime offers a sink while it consumes.
+pub trait SinkContext {
+    /// True once the pipeline wants to stop.
+    fn stop_requested(&self) -> bool;
+
+    /// Monotonic time in nanoseconds, the clock of all deadlines.
+    fn now_ns(&self) -> u64;
+
+    /// Sleeps until `deadline_ns` (monotonic) or until a stop is requested; true in the latter case.
+    fn sleep_until(&mut self, deadline_ns: u64) -> bool;
+
+    /// Copies the newest publication of auxiliary stream `index` into `out`; `None` before the first.
+    fn read_auxiliary(
+        &mut self,
+        index: usize,
+        out: &mut ArrayMut<'_>,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError>;
+
+    /// Lends a fresh slot of output `index`, has `fill` write it and publishes it at once. Without
+    /// an origin time in `options` it is that of the frame being consumed.
+    fn write_output(
+        &mut self,
+        index: usize,
+        options: PublishOptions,
+        fill: FillOutput<'_>,
+    ) -> Result<Publication, NodeError>;
+}
+
+/// Where frames go to: an actuator, a file, a display. Implement one of [`Sink::consume`] and
+/// [`Sink::consume_with`].
 pub trait Sink: Send {
+    /// Opens devices and files, before the pipeline counts as started; an error ends the start.
+    fn open(&mut self, context: &mut dyn SinkContext) -> Result<(), NodeError> {
+        let _unused = context;
+        Ok(())
+    }
+
     /// Consumes one frame.
-    fn consume(&mut self, frame: &SinkFrame<'_>) -> Result<(), NodeError>;
+    fn consume(&mut self, frame: &SinkFrame<'_>) -> Result<(), NodeError> {
+        let _unused = frame;
+        Err(NodeError::Failed(
+            "this sink consumes frames only with a context".to_owned(),
+        ))
+    }
+
+    /// Consumes one frame; may read auxiliary streams and write the sink's outputs.
+    fn consume_with(
+        &mut self,
+        frame: &SinkFrame<'_>,
+        context: &mut dyn SinkContext,
+    ) -> Result<(), NodeError> {
+        let _unused = context;
+        self.consume(frame)
+    }
+
+    /// Closes what was opened: the last call, at the end of the run or after an error.
+    fn close(&mut self) -> Result<(), NodeError> {
+        Ok(())
+    }
 
     /// As [`Kernel::figure_definitions`].
     fn figure_definitions(&self) -> Vec<Figure> {

@@ -29,6 +29,7 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
     ],
     builder: NodeBuilder::Sink(build),
     infer: None,
+    warn: None,
 }];
 
 const QUANTILES: [(&str, f64); 5] = [
@@ -149,7 +150,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use thalweg_shm::{ArrayRef, DType};
+    use thalweg_shm::{ArrayRef, DType, Publication};
 
     use super::*;
     use crate::testing::spec;
@@ -157,12 +158,11 @@ mod tests {
     fn consume(sink: &mut dyn Sink, count: u64) {
         let elements = [0f32; 2];
         for count in 1..=count {
-            let frame = SinkFrame {
-                array: ArrayRef::from_slice(&elements, &[2]),
+            let publication = Publication {
                 count,
-                frame_id: 0,
-                missed: 0,
+                ..Publication::default()
             };
+            let frame = SinkFrame::new(ArrayRef::from_slice(&elements, &[2]), publication, 0);
             sink.consume(&frame).unwrap();
         }
     }

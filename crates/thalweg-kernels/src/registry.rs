@@ -11,6 +11,8 @@ use crate::expression;
 use crate::matrix_vector;
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
 use crate::null_sink;
+use crate::raise_error;
+use crate::reduce;
 use crate::replay;
 use crate::synthetic;
 
@@ -33,6 +35,10 @@ pub struct ArraySpec {
 /// The outputs a kernel kind makes of its inputs, for callers that do not name them. The
 /// specification it gets is complete but for `outputs`, which is empty.
 pub type InferOutputs = fn(&NodeSpec) -> Result<Vec<ArraySpec>, Vec<SpecProblem>>;
+
+/// What about a specification that can be built is probably not what was meant, such as fractions
+/// on a stream of integers.
+pub type Warn = fn(&NodeSpec) -> Vec<SpecProblem>;
 
 /// The build function of a kind. Building must be cheap and free of side effects: validation
 /// builds every node and drops it. Open files and allocate large memory with the first frame.
@@ -97,9 +103,16 @@ pub struct Definition {
     /// What a kernel's outputs are when nobody says; `None` stands for one output like the first
     /// input, and for sources and sinks.
     pub infer: Option<InferOutputs>,
+    /// What it has to say about a specification that can be built; `None` stands for nothing.
+    pub warn: Option<Warn>,
 }
 
 impl Definition {
+    /// What about `spec`, which can be built, is probably not what was meant.
+    pub fn warnings(&self, spec: &NodeSpec) -> Vec<SpecProblem> {
+        self.warn.map_or_else(Vec::new, |warn| warn(spec))
+    }
+
     /// The outputs a kernel of this kind has on the inputs of `spec`, whose own outputs are ignored.
     ///
     /// # Errors
@@ -132,6 +145,8 @@ const BUILTIN: &[&[Definition]] = &[
     elementwise::DEFINITIONS,
     expression::DEFINITIONS,
     null_sink::DEFINITIONS,
+    raise_error::DEFINITIONS,
+    reduce::DEFINITIONS,
     replay::DEFINITIONS,
     synthetic::DEFINITIONS,
     matrix_vector::DEFINITIONS,

@@ -31,6 +31,7 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
     ],
     builder: NodeBuilder::Source(build),
     infer: None,
+    warn: None,
 }];
 
 struct Replay {

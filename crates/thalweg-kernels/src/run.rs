@@ -105,6 +105,7 @@ pub fn run(
         name: kind.to_owned(),
         kind: kind.to_owned(),
         inputs: numbered("input", inputs.iter().map(spec_of)),
+        any_trigger: false,
         auxiliary: auxiliary
             .iter()
             .map(|(alias, array)| Auxiliary {
@@ -225,6 +226,7 @@ mod tests {
         parameters: &[],
         builder: NodeBuilder::Kernel(|_| Ok(Box::new(Prepared(None)))),
         infer: None,
+        warn: None,
     };
 
     #[test]

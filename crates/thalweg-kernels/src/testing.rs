@@ -25,6 +25,7 @@ pub(crate) fn spec(kind: &str) -> SpecBuilder {
             name: "node".to_owned(),
             kind: kind.to_owned(),
             inputs: Vec::new(),
+            any_trigger: false,
             auxiliary: Vec::new(),
             outputs: Vec::new(),
             operation: None,

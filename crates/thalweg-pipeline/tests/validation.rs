@@ -122,6 +122,7 @@ fn registry() -> Registry {
         parameters: PARAMETERS,
         builder,
         infer: None,
+        warn: None,
     };
     Registry::empty().with(&[
         define("cpu.scale", NodeBuilder::Kernel(build_scale)),

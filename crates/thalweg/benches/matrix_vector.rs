@@ -172,6 +172,7 @@ impl Subject {
             name: "product".to_owned(),
             kind: KIND.to_owned(),
             inputs: vec![stream("vector", &[self.columns])],
+            any_trigger: false,
             auxiliary: vec![
                 auxiliary("matrix", &[self.rows, self.columns]),
                 auxiliary("bias", &[self.rows]),

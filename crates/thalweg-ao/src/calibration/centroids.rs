@@ -31,6 +31,7 @@ impl Centroids {
             name: "centroids".to_owned(),
             kind: KIND.to_owned(),
             inputs: vec![stream("image", &image_shape)],
+            any_trigger: false,
             auxiliary: Vec::new(),
             outputs: vec![stream("centroids", &centroids_shape)],
             operation: None,

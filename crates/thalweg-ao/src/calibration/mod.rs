@@ -40,6 +40,7 @@ pub(crate) const DEFINITION: Definition = Definition {
     parameters: &PARAMETERS,
     builder: NodeBuilder::Source(build),
     infer: None,
+    warn: None,
 };
 
 /// The source; see the module's page.
@@ -202,6 +203,7 @@ mod tests {
             name: "calibration".to_owned(),
             kind: "ao.calibration".to_owned(),
             inputs: Vec::new(),
+            any_trigger: false,
             auxiliary: Vec::new(),
             outputs: vec![
                 stream("dark", &[128, 128]),

@@ -34,6 +34,7 @@ pub(crate) const DEFINITION: Definition = Definition {
     parameters: &PARAMETERS,
     builder: NodeBuilder::Source(build),
     infer: None,
+    warn: None,
 };
 
 /// The source; see the module's page.

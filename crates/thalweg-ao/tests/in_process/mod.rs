@@ -243,6 +243,7 @@ fn node_spec(entry: &Value, streams: &BTreeMap<String, Stream>) -> NodeSpec {
         name: text("name").unwrap(),
         kind: text("kind").unwrap(),
         inputs: one_or_many("input", "inputs"),
+        any_trigger: false,
         auxiliary: auxiliary
             .iter()
             .map(|(alias, name)| Auxiliary {

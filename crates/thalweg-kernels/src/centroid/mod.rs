@@ -1,11 +1,14 @@
-//! `cpu.shack_hartmann_centroid`: where the light of every tile of an image lies.
+//! Where the light of an image lies: of every tile (`cpu.shack_hartmann_centroid`), of the one spot
+//! (`cpu.spot_centroid`), and what centres that (`cpu.tip_tilt_controller`).
 
 #![expect(unsafe_code, reason = "hands raw array memory to the loops")]
 
-mod pixels;
+pub(crate) mod pixels;
+mod spot;
 #[cfg(test)]
 mod tests;
-mod tiles;
+pub(crate) mod tiles;
+mod tip_tilt;
 
 use std::marker::PhantomData;
 
@@ -26,7 +29,29 @@ pub(crate) const DEFINITIONS: &[Definition] = &[
         kind: "cpu.centroid",
         ..SHACK_HARTMANN_CENTROID
     },
+    spot::SPOT_CENTROID,
+    tip_tilt::TIP_TILT_CONTROLLER,
 ];
+
+/// Tells that positions are fractions of a pixel, which integers cut off.
+fn warn_of_integers(spec: &NodeSpec) -> Vec<SpecProblem> {
+    let outputs = spec
+        .outputs
+        .iter()
+        .filter(|output| !output.dtype.is_float());
+    outputs
+        .map(|output| {
+            SpecProblem::new(
+                "output",
+                format!(
+                    "{}: {:?} is {}, so fractions of a pixel are cut off",
+                    spec.kind, output.name, output.dtype
+                ),
+            )
+            .with_hint("make the streams float32")
+        })
+        .collect()
+}
 
 const SHACK_HARTMANN_CENTROID: Definition = Definition {
     kind: "cpu.shack_hartmann_centroid",
@@ -39,6 +64,7 @@ const SHACK_HARTMANN_CENTROID: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(|spec| build(spec, SimdLevel::best())),
     infer: Some(infer),
+    warn: Some(warn_of_integers),
 };
 
 fn infer(spec: &NodeSpec) -> Result<Vec<ArraySpec>, Vec<SpecProblem>> {

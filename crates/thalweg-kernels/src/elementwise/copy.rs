@@ -14,6 +14,7 @@ pub(super) const COPY: Definition = Definition {
     parameters: &[],
     builder: NodeBuilder::Kernel(build_copy),
     infer: None,
+    warn: None,
 };
 
 pub(super) const FLATTEN: Definition = Definition {
@@ -22,6 +23,7 @@ pub(super) const FLATTEN: Definition = Definition {
     parameters: &[],
     builder: NodeBuilder::Kernel(build_flatten),
     infer: Some(infer_flatten),
+    warn: None,
 };
 
 /// Copies the elements; the shape lives in the streams.

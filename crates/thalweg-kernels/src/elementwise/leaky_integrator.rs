@@ -30,6 +30,7 @@ pub(super) const LEAKY_INTEGRATOR: Definition = Definition {
     ],
     builder: NodeBuilder::Kernel(build),
     infer: None,
+    warn: None,
 };
 
 #[derive(Clone, Copy)]

@@ -1,8 +1,10 @@
-//! Kernels that compute each output element from the input elements at the same place.
+//! Kernels that compute each output element from the input elements at the same place, or move them.
 //!
-//! Arithmetic is done in double precision and stored as C stores it: floats round once, integers
+//! Arithmetic with a number from the configuration is done in double precision and stored as C stores it: floats round once, integers
 //! truncate towards zero and wrap (`uint8` 200 times 2 is 144, NaN becomes the smallest `int32`).
 
+mod arithmetic;
+mod concatenate;
 mod copy;
 mod leaky_integrator;
 mod scale;
@@ -18,6 +20,11 @@ use crate::registry::Definition;
 
 /// The kinds of this module.
 pub(crate) const DEFINITIONS: &[Definition] = &[
+    arithmetic::ADD,
+    arithmetic::DIVIDE,
+    arithmetic::MULTIPLY,
+    arithmetic::SUBTRACT,
+    concatenate::CONCATENATE,
     copy::COPY,
     copy::FLATTEN,
     leaky_integrator::LEAKY_INTEGRATOR,

@@ -21,6 +21,7 @@ pub(super) const SCALE: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build_scale),
     infer: None,
+    warn: None,
 };
 
 pub(super) const ADD_CONSTANT: Definition = Definition {
@@ -32,6 +33,7 @@ pub(super) const ADD_CONSTANT: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build_add_constant),
     infer: None,
+    warn: None,
 };
 
 #[derive(Clone, Copy)]

@@ -21,6 +21,7 @@ pub(super) const SCALE_OFFSET: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build),
     infer: None,
+    warn: None,
 };
 
 #[derive(Clone, Copy)]

@@ -20,6 +20,7 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
     parameters: &[],
     builder: NodeBuilder::Kernel(build),
     infer: Some(infer),
+    warn: None,
 }];
 
 #[derive(Debug)]

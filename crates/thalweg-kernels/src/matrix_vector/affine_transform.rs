@@ -40,6 +40,7 @@ pub(super) const AFFINE_TRANSFORM: Definition = Definition {
         Ok(Box::new(transform))
     }),
     infer: Some(infer),
+    warn: None,
 };
 
 fn infer(spec: &NodeSpec) -> Result<Vec<ArraySpec>, Vec<SpecProblem>> {

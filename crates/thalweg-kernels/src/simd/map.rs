@@ -361,7 +361,7 @@ impl<R: Number> Vectorized for Fill<R> {
 ///
 /// `first` is aligned for `T` and readable for more than `index` elements.
 #[inline(always)]
-pub(super) unsafe fn load<T: Number>(first: *const T, index: usize) -> T {
+pub(crate) unsafe fn load<T: Number>(first: *const T, index: usize) -> T {
     // SAFETY: inside the array, as the caller promises.
     let element = unsafe { first.add(index) };
     // SAFETY: readable and aligned, as the caller promises; every bit pattern is a `T`.

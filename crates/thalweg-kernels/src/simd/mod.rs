@@ -12,10 +12,12 @@
 )]
 
 pub(crate) mod aligned;
+pub(crate) mod complex;
 pub(crate) mod expand;
 pub(crate) mod half_float;
 pub(crate) mod isa;
 pub(crate) mod map;
 pub(crate) mod matmul;
 pub(crate) mod number;
+pub(crate) mod reduce;
 pub(crate) mod run;

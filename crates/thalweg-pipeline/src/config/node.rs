@@ -329,6 +329,10 @@ pub(super) fn spec_of(
             .iter()
             .map(stream)
             .collect::<Result<_, _>>()?,
+        any_trigger: matches!(
+            node,
+            NodeConfig::Kernel(kernel) if kernel.trigger_policy == super::TriggerPolicy::AnyNew
+        ),
         auxiliary: auxiliary.collect::<Result<_, _>>()?,
         outputs: node
             .outputs()

@@ -5,6 +5,7 @@
 //! things: the order on the worker's standard input, its reports on standard output, and the run's
 //! counters, through which commands go one way and measurements the other.
 
+mod beside;
 mod change;
 mod endpoint;
 mod error;

@@ -84,7 +84,7 @@ impl Plan {
     ///
     /// What this build does not support, at its place in the document.
     pub fn new(config: &PipelineConfig) -> Result<Self, Vec<Diagnostic>> {
-        let mut problems = unsupported(config);
+        let mut problems = group_problems(config);
         let mut nodes = Vec::new();
         for (path, node) in config.nodes_with_paths() {
             match plan_node(config, node) {
@@ -106,7 +106,6 @@ impl Plan {
                 })),
             }
         }
-        problems.extend(group_problems(config));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -188,23 +187,6 @@ fn plan_stream(
         mode: stream.mode,
         initial,
     })
-}
-
-fn unsupported(config: &PipelineConfig) -> Vec<Diagnostic> {
-    let writing_sinks = config
-        .sinks
-        .iter()
-        .enumerate()
-        .filter(|(_, sink)| !sink.outputs.is_empty())
-        .map(|(index, sink)| {
-            let path = format!("sinks[{index}].outputs");
-            let message = format!(
-                "sink '{}' has outputs, and no sink of this build writes streams",
-                sink.name
-            );
-            config.positions.locate(Diagnostic::new(path, message))
-        });
-    writing_sinks.collect()
 }
 
 /// Enough that every consumer can hold one frame while the producer writes, and two observers can

@@ -2,15 +2,40 @@
 
 use std::sync::atomic::Ordering;
 
-use thalweg_kernels::{Sink, SinkFrame};
+use thalweg_kernels::{AuxiliaryFrame, FillOutput, NodeError, Sink, SinkContext, SinkFrame};
 use thalweg_os::clock::monotonic_ns;
 use thalweg_shm::Patience;
 use thalweg_shm::counters::command;
+use thalweg_shm::{ArrayMut, Publication, PublishOptions, Stream};
 
+use super::beside::{read_newest, write_slot};
 use super::worker::{Trigger, Worker, WorkerFailure, add, trigger};
 
 /// Runs `sink` until told to stop.
 pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(), WorkerFailure> {
+    let auxiliary = worker.open(&worker.order.auxiliary.clone())?;
+    let outputs = worker.open(&worker.order.outputs.clone())?;
+    let opened = sink.open(&mut Context {
+        worker,
+        auxiliary: &auxiliary,
+        outputs: &outputs,
+        origin_ns: None,
+    });
+    let outcome = match opened {
+        Ok(()) => consume_all(worker, sink.as_mut(), &auxiliary, &outputs),
+        Err(error) => Err(WorkerFailure::of(error)),
+    };
+    let closed = sink.close().map_err(WorkerFailure::of);
+    // What went wrong first is what is told.
+    outcome.and(closed)
+}
+
+fn consume_all(
+    worker: &mut Worker,
+    sink: &mut dyn Sink,
+    auxiliary: &[Stream],
+    outputs: &[Stream],
+) -> Result<(), WorkerFailure> {
     let mut inputs = worker.open_inputs(&worker.order.inputs.clone())?;
     let Some(input) = inputs.first_mut() else {
         return Err(WorkerFailure::of("a sink needs a stream"));
@@ -46,12 +71,16 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
         };
         let publication = input.publication();
         let began_ns = monotonic_ns();
-        sink.consume(&SinkFrame {
-            array: input.array(),
-            count: publication.count,
-            frame_id: publication.frame_id,
-            missed,
-        })?;
+        let mut context = Context {
+            worker,
+            auxiliary,
+            outputs,
+            origin_ns: Some(publication.origin_ns).filter(|&origin_ns| origin_ns != 0),
+        };
+        sink.consume_with(
+            &SinkFrame::new(input.array(), publication, missed),
+            &mut context,
+        )?;
         let ended_ns = monotonic_ns();
         input.release();
         let counters = worker.counters();
@@ -69,5 +98,48 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
             .input_count
             .store(publication.count, Ordering::Release);
         worker.publish_figures(|values| sink.figures(values));
+    }
+}
+
+struct Context<'a> {
+    worker: &'a Worker,
+    auxiliary: &'a [Stream],
+    outputs: &'a [Stream],
+    /// When the data of the frame being consumed entered the system.
+    origin_ns: Option<u64>,
+}
+
+impl SinkContext for Context<'_> {
+    fn stop_requested(&self) -> bool {
+        self.worker.is_interrupted()
+    }
+
+    fn now_ns(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn sleep_until(&mut self, deadline_ns: u64) -> bool {
+        self.worker.sleep_until(deadline_ns)
+    }
+
+    fn read_auxiliary(
+        &mut self,
+        index: usize,
+        out: &mut ArrayMut<'_>,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        read_newest(self.auxiliary, index, out)
+    }
+
+    fn write_output(
+        &mut self,
+        index: usize,
+        options: PublishOptions,
+        fill: FillOutput<'_>,
+    ) -> Result<Publication, NodeError> {
+        let options = PublishOptions {
+            origin_ns: options.origin_ns.or(self.origin_ns),
+            ..options
+        };
+        write_slot(self.worker, self.outputs, index, options, fill)
     }
 }

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use thalweg_kernels::{AuxiliaryFrame, NodeError, Produced, Source, SourceContext};
+use thalweg_kernels::{AuxiliaryFrame, FillOutput, NodeError, Produced, Source, SourceContext};
 use thalweg_os::clock::{deadline_after, monotonic_ns};
-use thalweg_os::futex;
 use thalweg_shm::counters::command;
 use thalweg_shm::stream::error::WaitError;
-use thalweg_shm::{ArrayMut, Loan, Patience, PublishOptions, Stream, WaitPolicy};
+use thalweg_shm::{ArrayMut, Loan, Patience, Publication, PublishOptions, Stream, WaitPolicy};
 
+use super::beside::{failed, read_newest, stream, write_slot};
 use super::message::WorkerReport;
 use super::worker::{Worker, WorkerFailure, add, report, wait_for_go};
 
@@ -24,27 +24,82 @@ pub(super) fn run_source(
 ) -> Result<(), WorkerFailure> {
     let auxiliary = worker.open(&worker.order.auxiliary.clone())?;
     let outputs = worker.open(&worker.order.outputs.clone())?;
+    let opened = source.open(&mut Context {
+        worker,
+        auxiliary: &auxiliary,
+        outputs: &[],
+    });
+    let outcome = match opened {
+        Ok(()) => produce_all(worker, source.as_mut(), &auxiliary, &outputs),
+        Err(error) => Err(WorkerFailure::of(error)),
+    };
+    let closed = source.close().map_err(WorkerFailure::of);
+    // What went wrong first is what is told; an end without any trouble is told last.
+    if outcome.and_then(|is_finished| closed.map(|()| is_finished))? {
+        report(&WorkerReport::Finished).map_err(WorkerFailure::of)?;
+    }
+    Ok(())
+}
+
+/// Returns whether the source came to its end, rather than being told to stop.
+fn produce_all(
+    worker: &mut Worker,
+    source: &mut dyn Source,
+    auxiliary: &[Stream],
+    outputs: &[Stream],
+) -> Result<bool, WorkerFailure> {
     worker.report_ready(source.figure_definitions())?;
     wait_for_go()?;
+    let writes_outputs = source.writes_outputs();
     loop {
         match worker.command() {
-            command::STOP => return Ok(()),
+            command::STOP => return Ok(false),
             command::PAUSE => {
                 worker.sleep_paused();
                 continue;
             }
             _ => {}
         }
-        let began_ns = monotonic_ns();
-        match produce(worker, source.as_mut(), &auxiliary, &outputs, began_ns)? {
+        let produced = if writes_outputs {
+            produce_by_itself(worker, source, auxiliary, outputs)?
+        } else {
+            produce(worker, source, auxiliary, outputs)?
+        };
+        match produced {
             Produced::Frame { .. } => worker.publish_figures(|values| source.figures(values)),
             Produced::Nothing => {}
             Produced::Finished => {
                 worker.publish_figures(|values| source.figures(values));
-                return report(&WorkerReport::Finished).map_err(WorkerFailure::of);
+                return Ok(true);
             }
         }
     }
+}
+
+/// One generation of a source that writes its outputs by itself.
+fn produce_by_itself(
+    worker: &Worker,
+    source: &mut dyn Source,
+    auxiliary: &[Stream],
+    outputs: &[Stream],
+) -> Result<Produced, WorkerFailure> {
+    let began_ns = monotonic_ns();
+    let mut context = Context {
+        worker,
+        auxiliary,
+        outputs,
+    };
+    let produced = source
+        .produce(&mut context, &mut [])
+        .map_err(WorkerFailure::of)?;
+    match produced {
+        Produced::Frame { .. } => count_frame(worker, began_ns),
+        Produced::Nothing => {
+            context.sleep_until(monotonic_ns() + worker.order.poll_interval_ns);
+        }
+        Produced::Finished => {}
+    }
+    Ok(produced)
 }
 
 /// One frame, or none because a stop or a pause came first.
@@ -53,8 +108,8 @@ fn produce(
     source: &mut dyn Source,
     auxiliary: &[Stream],
     outputs: &[Stream],
-    began_ns: u64,
 ) -> Result<Produced, WorkerFailure> {
+    let began_ns = monotonic_ns();
     let mut loans: SmallVec<[Loan; FEW]> = SmallVec::new();
     for output in outputs {
         loans.push(output.loan(Patience::ENDLESS).map_err(WorkerFailure::of)?);
@@ -63,7 +118,11 @@ fn produce(
     for loan in &mut loans {
         arrays.push(loan.array().map_err(WorkerFailure::of)?);
     }
-    let mut context = Context { worker, auxiliary };
+    let mut context = Context {
+        worker,
+        auxiliary,
+        outputs: &[],
+    };
     let produced = loop {
         let produced = source.produce(&mut context, &mut arrays)?;
         if produced != Produced::Nothing || worker.is_interrupted() {
@@ -77,7 +136,6 @@ fn produce(
         return Ok(produced);
     };
     let origin_ns = Some(monotonic_ns());
-    let counters = worker.counters();
     for (index, loan) in loans.into_iter().enumerate() {
         let published = loan
             .publish(PublishOptions {
@@ -86,36 +144,57 @@ fn produce(
             })
             .map_err(WorkerFailure::of)?;
         if index == 0 {
-            counters
+            worker
+                .counters()
                 .output_count
                 .store(published.count, Ordering::Relaxed);
         }
     }
+    count_frame(worker, began_ns);
+    Ok(produced)
+}
+
+fn count_frame(worker: &Worker, began_ns: u64) {
+    let counters = worker.counters();
     let ended_ns = monotonic_ns();
     counters.execution.record(ended_ns - began_ns);
     counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
     add(&counters.frames, 1);
-    Ok(produced)
 }
 
 struct Context<'a> {
     worker: &'a Worker,
     auxiliary: &'a [Stream],
+    /// Those the source writes by itself; none of a source that is lent slots.
+    outputs: &'a [Stream],
 }
 
 impl Context<'_> {
-    fn stream(&self, index: usize) -> Result<&Stream, NodeError> {
-        self.auxiliary.get(index).ok_or_else(|| {
-            NodeError::Failed(format!(
-                "there is no auxiliary stream {index}, only {}",
-                self.auxiliary.len()
-            ))
-        })
+    /// Waits until `is_enough` holds of the newest publication of auxiliary stream `index`.
+    fn wait(
+        &self,
+        index: usize,
+        timeout: Duration,
+        is_enough: impl Fn(&Publication) -> bool,
+    ) -> Result<Option<&Stream>, NodeError> {
+        let stream = stream(self.auxiliary, index, "auxiliary")?;
+        let interrupt = || self.worker.is_interrupted();
+        let patience = Patience {
+            deadline_ns: Some(deadline_after(timeout)),
+            interrupt: Some(&interrupt),
+        };
+        loop {
+            let newest = stream.newest();
+            if newest.count > 0 && is_enough(&newest) {
+                return Ok(Some(stream));
+            }
+            match stream.wait_for_frame(newest.count, WaitPolicy::Adaptive, patience) {
+                Ok(_) => {}
+                Err(WaitError::TimedOut { .. } | WaitError::Interrupted { .. }) => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> NodeError {
-    NodeError::Failed(error.to_string())
 }
 
 impl SourceContext for Context<'_> {
@@ -128,11 +207,7 @@ impl SourceContext for Context<'_> {
     }
 
     fn sleep_until(&mut self, deadline_ns: u64) -> bool {
-        while !self.stop_requested() && monotonic_ns() < deadline_ns {
-            let word = &self.worker.counters().command;
-            futex::wait(word, command::RUN, Some(deadline_ns));
-        }
-        self.stop_requested()
+        self.worker.sleep_until(deadline_ns)
     }
 
     fn read_auxiliary(
@@ -140,15 +215,7 @@ impl SourceContext for Context<'_> {
         index: usize,
         out: &mut ArrayMut<'_>,
     ) -> Result<Option<AuxiliaryFrame>, NodeError> {
-        let stream = self.stream(index)?;
-        if stream.count() == 0 {
-            return Ok(None);
-        }
-        let read = stream.read_into_array(out, None).map_err(failed)?;
-        Ok(Some(AuxiliaryFrame {
-            count: read.count,
-            frame_id: read.frame_id,
-        }))
+        read_newest(self.auxiliary, index, out)
     }
 
     fn wait_auxiliary(
@@ -158,26 +225,40 @@ impl SourceContext for Context<'_> {
         timeout: Duration,
         out: &mut ArrayMut<'_>,
     ) -> Result<Option<AuxiliaryFrame>, NodeError> {
-        let stream = self.stream(index)?;
-        let interrupt = || self.worker.is_interrupted();
-        let patience = Patience {
-            deadline_ns: Some(deadline_after(timeout)),
-            interrupt: Some(&interrupt),
+        let is_enough = |newest: &Publication| newest.frame_id >= frame_id;
+        let Some(stream) = self.wait(index, timeout, is_enough)? else {
+            return Ok(None);
         };
-        loop {
+        let read = stream.read_into_array(out, None).map_err(failed)?;
+        Ok(Some(AuxiliaryFrame {
+            count: read.count,
+            frame_id: read.frame_id,
+        }))
+    }
+
+    fn wait_publication(
+        &mut self,
+        index: usize,
+        after_count: u64,
+        timeout: Duration,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        let is_enough = |newest: &Publication| newest.count > after_count;
+        let waited = self.wait(index, timeout, is_enough)?;
+        Ok(waited.map(|stream| {
             let newest = stream.newest();
-            if newest.count > 0 && newest.frame_id >= frame_id {
-                let read = stream.read_into_array(out, None).map_err(failed)?;
-                return Ok(Some(AuxiliaryFrame {
-                    count: read.count,
-                    frame_id: read.frame_id,
-                }));
+            AuxiliaryFrame {
+                count: newest.count,
+                frame_id: newest.frame_id,
             }
-            match stream.wait_for_frame(newest.count, WaitPolicy::Adaptive, patience) {
-                Ok(_) => {}
-                Err(WaitError::TimedOut { .. } | WaitError::Interrupted { .. }) => return Ok(None),
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        }))
+    }
+
+    fn write_output(
+        &mut self,
+        index: usize,
+        options: PublishOptions,
+        fill: FillOutput<'_>,
+    ) -> Result<Publication, NodeError> {
+        write_slot(self.worker, self.outputs, index, options, fill)
     }
 }

@@ -115,6 +115,16 @@ impl Worker {
         futex::wait(&self.counters().command, command::PAUSE, Some(end_ns));
     }
 
+    /// Sleeps until `deadline_ns` (monotonic) or until the supervisor wants something; true in the
+    /// latter case.
+    pub(super) fn sleep_until(&self, deadline_ns: u64) -> bool {
+        while !self.is_interrupted() && clock::monotonic_ns() < deadline_ns {
+            let word = &self.counters().command;
+            futex::wait(word, command::RUN, Some(deadline_ns));
+        }
+        self.is_interrupted()
+    }
+
     pub(super) fn open(&self, names: &[String]) -> Result<Vec<Stream>, WorkerFailure> {
         names
             .iter()
