@@ -32,6 +32,7 @@ mod simd;
 mod synthetic;
 #[cfg(test)]
 mod testing;
+mod tomographic;
 
 pub use node::{
     AuxiliaryFrame, Figure, FigureKind, FillOutput, FrameInputs, Kernel, NodeError, NodeSpec,

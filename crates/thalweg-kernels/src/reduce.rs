@@ -375,3 +375,86 @@ fn reduce<R: Reduction + 'static>(dtype: DType, reduction: R) -> Box<dyn Kernel>
         reduction,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::{NodeRole, Registry};
+    use crate::testing::{compute, spec};
+
+    fn reduced<T: thalweg_shm::Element, O: thalweg_shm::Element>(
+        operation: &str,
+        numbers: &[T],
+    ) -> O {
+        let shape = [numbers.len()];
+        let spec = spec("cpu.reduce")
+            .input(T::DTYPE, &shape)
+            .output(O::DTYPE, &[1])
+            .parameter("operation", json!(operation))
+            .build();
+        let mut kernel = build(&spec).unwrap();
+        let output = [ArraySpec {
+            dtype: O::DTYPE,
+            shape: vec![1],
+        }];
+        let input = [ArrayRef::from_slice(numbers, &shape)];
+        let outputs = compute(&mut *kernel, &input, &[], &output).unwrap();
+        outputs[0].to_vec::<O>().unwrap()[0]
+    }
+
+    #[test]
+    fn integers_wrap_and_are_cut_off_unless_there_is_room() {
+        assert_eq!(reduced::<u8, u8>("sum", &[200, 100]), 44);
+        assert_eq!(reduced::<u8, u64>("sum", &[200, 100]), 300);
+        assert_eq!(reduced::<i8, i64>("sum", &[-100, -100]), -200);
+        assert_eq!(reduced::<i16, i16>("mean", &[-3, -4]), -3);
+        assert_eq!(reduced::<i16, f64>("mean", &[-3, -4]), -3.5);
+        let large = [i64::MAX, 1, i64::MAX];
+        assert_eq!(reduced::<i64, i64>("sum", &large), -1);
+        assert_eq!(reduced::<i64, i64>("max", &large), i64::MAX);
+        assert_eq!(reduced::<u32, u32>("min", &[5, 3, 9]), 3);
+        assert!(reduced::<f32, f32>("max", &[1.0, f32::NAN]).is_nan());
+    }
+
+    #[test]
+    fn what_integers_lose_is_told_before_the_start() {
+        let definition = *Registry::builtin()
+            .get(NodeRole::Kernel, "cpu.reduce")
+            .unwrap();
+        let told = |input, output, operation: &str| {
+            let spec = spec("cpu.reduce")
+                .input(input, &[3])
+                .output(output, &[1])
+                .parameter("operation", json!(operation))
+                .build();
+            definition
+                .warnings(&spec)
+                .iter()
+                .map(|warning| warning.message.clone())
+                .collect::<String>()
+        };
+        assert!(told(DType::Uint8, DType::Uint8, "sum").contains("wraps"));
+        assert!(told(DType::Int32, DType::Int32, "mean").contains("cut off"));
+        assert_eq!(told(DType::Uint8, DType::Uint64, "sum"), "");
+        assert_eq!(told(DType::Int32, DType::Int32, "max"), "");
+        assert_eq!(told(DType::Float32, DType::Float32, "mean"), "");
+    }
+
+    #[test]
+    fn outputs_of_other_shapes_and_dtypes_are_refused() {
+        let spec = spec("cpu.reduce")
+            .input(DType::Uint8, &[3])
+            .output(DType::Float32, &[2])
+            .parameter("operation", json!("sum"))
+            .build();
+        let problems = build(&spec).err().unwrap();
+        let messages: Vec<_> = problems.iter().map(|one| one.message.as_str()).collect();
+        assert!(
+            messages[0].contains("output stream of dtype uint8 or uint64"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("scalar output stream"), "{messages:?}");
+    }
+}

@@ -15,6 +15,7 @@ use crate::raise_error;
 use crate::reduce;
 use crate::replay;
 use crate::synthetic;
+use crate::tomographic;
 
 /// Builds a kernel from its specification, or tells everything that is wrong with it.
 pub type BuildKernel = fn(&NodeSpec) -> Result<Box<dyn Kernel>, Vec<SpecProblem>>;
@@ -149,6 +150,7 @@ const BUILTIN: &[&[Definition]] = &[
     reduce::DEFINITIONS,
     replay::DEFINITIONS,
     synthetic::DEFINITIONS,
+    tomographic::DEFINITIONS,
     matrix_vector::DEFINITIONS,
 ];
 

@@ -6,6 +6,8 @@
 pub(crate) mod pixels;
 mod spot;
 #[cfg(test)]
+mod spot_tests;
+#[cfg(test)]
 mod tests;
 pub(crate) mod tiles;
 mod tip_tilt;
@@ -98,11 +100,7 @@ fn build(spec: &NodeSpec, level: SimdLevel) -> Result<Box<dyn Kernel>, Vec<SpecP
     let Some((input, geometry)) = input else {
         return Err(Vec::new());
     };
-    // Registers of eight would stay half empty: three times slower than full registers of four.
-    let level = match geometry.tile_size {
-        1..=4 => level.min(SimdLevel::Avx2),
-        _ => level,
-    };
+    let level = tiles::level_for(geometry.tile_size, level);
     with_number!(input.dtype, T => Box::new(Centroid::<T> {
         level,
         geometry,

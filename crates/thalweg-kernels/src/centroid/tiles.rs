@@ -13,11 +13,11 @@
 use std::marker::PhantomData;
 
 use super::pixels::{BLOCK, Pixel, Pixels};
-use crate::matrix_vector::level::Vectorised;
+use crate::matrix_vector::level::{SimdLevel, Vectorised};
 
 /// The geometry of an image of square tiles.
 #[derive(Clone, Debug)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     /// Rows of tiles.
     pub(super) tile_rows: usize,
     /// Tiles in a row.
@@ -30,7 +30,7 @@ pub(super) struct Geometry {
 
 impl Geometry {
     /// `tile_rows` times `tile_columns` tiles.
-    pub(super) fn new(tile_rows: usize, tile_columns: usize, tile_size: usize) -> Self {
+    pub(crate) fn new(tile_rows: usize, tile_columns: usize, tile_size: usize) -> Self {
         let centre = (tile_size as f64 - 1.0) / 2.0;
         // Without tiles, their size may be anything.
         let pixels = tile_size * usize::from(tile_rows > 0 && tile_columns > 0);
@@ -53,6 +53,35 @@ impl Geometry {
     /// Shape of the centroids.
     pub(super) fn centroids_shape(&self) -> [usize; 3] {
         [self.tile_rows, self.tile_columns, 2]
+    }
+}
+
+/// The centroids, row and column for each tile, of an image in private memory.
+///
+/// # Panics
+///
+/// When the slices do not have the sizes of the geometry.
+pub(crate) fn centroids_of(
+    level: SimdLevel,
+    geometry: &Geometry,
+    image: &[f64],
+    centroids: &mut [f64],
+) {
+    let [rows, columns] = geometry.image_shape();
+    assert_eq!(image.len(), rows * columns, "pixels");
+    let tiles = geometry.tile_rows * geometry.tile_columns;
+    assert_eq!(centroids.len(), tiles * 2, "centroids");
+    // SAFETY: both slices have the sizes of the geometry; the centroids are borrowed exclusively.
+    let tiles = unsafe { Tiles::new(geometry, image.as_ptr(), centroids.as_mut_ptr()) };
+    f64::centroids(level, tiles);
+}
+
+/// The level that is fastest for tiles of `tile_size`, of those up to `level`: registers of eight
+/// would stay half empty with small tiles, three times slower than full registers of four.
+pub(crate) fn level_for(tile_size: usize, level: SimdLevel) -> SimdLevel {
+    match tile_size {
+        1..=4 => level.min(SimdLevel::Avx2),
+        _ => level,
     }
 }
 

@@ -3,38 +3,24 @@
 #![expect(unsafe_code, reason = "hands raw array memory to the product")]
 
 use std::any::Any;
-use std::sync::{Arc, Mutex};
 
-use thalweg_shm::{ArrayMut, ArrayRef, DType};
+use thalweg_shm::{ArrayMut, DType};
 
 use super::frame_memory::{ExactRows, FrameMemory, Scratch, exact_rows};
-use super::half_matrix::{HalfFormat, HalfMatrix};
+use super::half_storage::HalfStorage;
 use super::level::SimdLevel;
-use super::operands::{Operands, check_storage, check_threads};
+use super::operands::{BLAS_THREADS, MATRIX_STORAGE, Operands, check_storage, check_threads};
 use super::product::Layout;
 use super::shards::Shards;
 use crate::check::SpecChecker;
-use crate::node::{
-    Figure, FigureKind, FrameInputs, Kernel, NodeError, NodeSpec, Preparer, SpecProblem,
-};
-use crate::registry::{ArraySpec, Definition, NodeBuilder, ParameterDoc};
+use crate::node::{Figure, FrameInputs, Kernel, NodeError, NodeSpec, Preparer, SpecProblem};
+use crate::registry::{ArraySpec, Definition, NodeBuilder};
 
 pub(super) const AFFINE_TRANSFORM: Definition = Definition {
     kind: "cpu.affine_transform",
     summary: "output = matrix * input + bias; the auxiliary streams are the matrix (m, n) and the \
               bias (m), in this order, the input has shape (n), the output (m)",
-    parameters: &[
-        ParameterDoc {
-            name: "blas_threads",
-            doc: "integer of at least 1, default 1: threads that share the rows of the matrix",
-        },
-        ParameterDoc {
-            name: "matrix_storage",
-            doc: "source (default), float16 or bfloat16: what the matrix of a float32 transform is \
-                  kept as; a half-precision copy is made beside the frame path whenever the matrix \
-                  is published, and its error is a figure of the kernel",
-        },
-    ],
+    parameters: &[BLAS_THREADS, MATRIX_STORAGE],
     builder: NodeBuilder::Kernel(|spec| {
         let transform = AffineTransform::build(spec, SimdLevel::best())?;
         Ok(Box::new(transform))
@@ -73,17 +59,6 @@ enum Arithmetic {
     Exact(ExactRows),
 }
 
-/// A matrix in half precision and what is needed to replace it.
-#[derive(Debug)]
-struct HalfStorage {
-    format: HalfFormat,
-    /// None until the first one is installed: the kernel then computes with the source.
-    matrix: Option<Box<HalfMatrix>>,
-    /// Takes the matrix that was replaced back to the preparer, so that the frame path never
-    /// returns memory to the system.
-    retired: Arc<Mutex<Option<Box<HalfMatrix>>>>,
-}
-
 impl AffineTransform {
     pub(super) fn build(spec: &NodeSpec, level: SimdLevel) -> Result<Self, Vec<SpecProblem>> {
         let mut check = SpecChecker::new(spec);
@@ -104,11 +79,9 @@ impl AffineTransform {
         let (rows, columns) = (operands.rows, operands.columns);
         let dtype = operands.vector.dtype;
         let arithmetic = match dtype {
-            DType::Float32 => Arithmetic::Float32(format.map(|format| HalfStorage {
-                format,
-                matrix: None,
-                retired: Arc::default(),
-            })),
+            DType::Float32 => {
+                Arithmetic::Float32(format.map(|format| HalfStorage::new(rows, columns, format)))
+            }
             DType::Float64 => Arithmetic::Float64,
             DType::Float16 => Arithmetic::Float16 {
                 vector: vec![0.0; columns],
@@ -137,7 +110,7 @@ impl Kernel for AffineTransform {
         let memory = FrameMemory::check(self.dtype, self.layout, inputs, outputs)?;
         match &mut self.arithmetic {
             Arithmetic::Float32(half) => {
-                let half = half.as_ref().and_then(|half| half.matrix.as_deref());
+                let half = half.as_ref().and_then(HalfStorage::matrix);
                 self.shards.run(&|rows| match half {
                     // SAFETY: pieces are disjoint; `memory` was checked to be of this dtype.
                     Some(matrix) => unsafe { memory.half_rows(level, matrix, rows) },
@@ -166,76 +139,28 @@ impl Kernel for AffineTransform {
     }
 
     fn preparer(&self, index: usize) -> Option<Box<dyn Preparer>> {
-        let Arithmetic::Float32(Some(half)) = &self.arithmetic else {
-            return None;
-        };
-        (index == 0).then(|| {
-            Box::new(MatrixPreparer {
-                rows: self.layout.rows,
-                columns: self.layout.columns,
-                format: half.format,
-                retired: Arc::clone(&half.retired),
-            }) as _
-        })
+        match &self.arithmetic {
+            Arithmetic::Float32(Some(half)) if index == 0 => Some(half.preparer()),
+            _ => None,
+        }
     }
 
     fn install(&mut self, _index: usize, prepared: Box<dyn Any + Send>) {
-        if let Arithmetic::Float32(Some(half)) = &mut self.arithmetic
-            && let Ok(matrix) = prepared.downcast::<HalfMatrix>()
-        {
-            let replaced = half.matrix.replace(matrix);
-            // Held elsewhere only for the moment a preparer takes what is in there.
-            if let Ok(mut retired) = half.retired.try_lock() {
-                *retired = replaced;
-            }
+        if let Arithmetic::Float32(Some(half)) = &mut self.arithmetic {
+            half.install(prepared);
         }
     }
 
     fn figure_definitions(&self) -> Vec<Figure> {
         match self.arithmetic {
-            Arithmetic::Float32(Some(_)) => vec![Figure {
-                name: "matrix_storage_relative_error".to_owned(),
-                kind: FigureKind::Gauge,
-            }],
+            Arithmetic::Float32(Some(_)) => vec![HalfStorage::figure()],
             _ => Vec::new(),
         }
     }
 
     fn figures(&self, values: &mut [f64]) {
         if let (Arithmetic::Float32(Some(half)), [error]) = (&self.arithmetic, values) {
-            *error = half
-                .matrix
-                .as_ref()
-                .map_or(0.0, |matrix| matrix.relative_error());
+            *error = half.relative_error();
         }
-    }
-}
-
-/// Rounds a published matrix to half precision.
-#[derive(Debug)]
-struct MatrixPreparer {
-    rows: usize,
-    columns: usize,
-    format: HalfFormat,
-    retired: Arc<Mutex<Option<Box<HalfMatrix>>>>,
-}
-
-impl Preparer for MatrixPreparer {
-    fn prepare(&mut self, array: ArrayRef<'_>) -> Result<Box<dyn Any + Send>, NodeError> {
-        if array.shape() != [self.rows, self.columns] {
-            return Err(NodeError::Failed(format!(
-                "matrix has shape {:?}, expected {:?}",
-                array.shape(),
-                [self.rows, self.columns]
-            )));
-        }
-        let retired = match self.retired.lock() {
-            Ok(mut retired) => retired.take(),
-            Err(_poisoned) => None,
-        };
-        let mut matrix = retired
-            .unwrap_or_else(|| Box::new(HalfMatrix::zeros(self.rows, self.columns, self.format)));
-        matrix.fill(|row, numbers| array.copy_range_to(row * self.columns, numbers))?;
-        Ok(matrix)
     }
 }

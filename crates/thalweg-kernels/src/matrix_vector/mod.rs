@@ -8,12 +8,14 @@ mod affine_transform;
 mod exact;
 mod frame_memory;
 mod half_matrix;
+pub(crate) mod half_storage;
 pub(crate) mod lanes;
 pub(crate) mod level;
-mod operands;
+pub(crate) mod operands;
 mod product;
 mod read_streams;
 mod shards;
+pub(crate) mod shared_product;
 #[cfg(test)]
 mod tests;
 mod walk;

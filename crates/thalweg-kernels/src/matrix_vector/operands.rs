@@ -6,7 +6,19 @@ use super::affine_transform::AFFINE_TRANSFORM;
 use super::half_matrix::HalfFormat;
 use crate::check::SpecChecker;
 use crate::node::{NodeSpec, SpecProblem, StreamSpec};
-use crate::registry::ArraySpec;
+use crate::registry::{ArraySpec, ParameterDoc};
+
+pub(crate) const BLAS_THREADS: ParameterDoc = ParameterDoc {
+    name: "blas_threads",
+    doc: "integer of at least 1, default 1: threads that share the rows of the matrix",
+};
+
+pub(crate) const MATRIX_STORAGE: ParameterDoc = ParameterDoc {
+    name: "matrix_storage",
+    doc: "source (default), float16 or bfloat16: what a float32 matrix is kept as; a half-precision \
+          copy is made beside the frame path whenever the matrix is published, and its error is a \
+          figure of the kernel",
+};
 
 /// The streams that go into a transform.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +107,7 @@ impl<'a> Operands<'a> {
 }
 
 /// Parameter `blas_threads`.
-pub(super) fn check_threads(check: &mut SpecChecker<'_>, spec: &NodeSpec) -> usize {
+pub(crate) fn check_threads(check: &mut SpecChecker<'_>, spec: &NodeSpec) -> usize {
     let name = "blas_threads";
     let Some(value) = spec.parameters.get(name) else {
         return 1;
@@ -113,7 +125,7 @@ pub(super) fn check_threads(check: &mut SpecChecker<'_>, spec: &NodeSpec) -> usi
 }
 
 /// Parameter `matrix_storage`; `None` stands for computing with the source.
-pub(super) fn check_storage(
+pub(crate) fn check_storage(
     check: &mut SpecChecker<'_>,
     spec: &NodeSpec,
     matrix: &StreamSpec,
