@@ -4,7 +4,7 @@ use thalweg::pipeline::config::{KernelConfig, PipelineConfig, StreamConfig};
 use thalweg::pipeline::runtime::{Pipeline, PipelineError, PipelineState};
 use thalweg::shm::DType;
 
-use super::support::{Scratch, node, read_after, write};
+use super::support::{Scratch, node, read_after, wait_until, write};
 
 const YAML: &str = "
 shared_memory:
@@ -82,7 +82,9 @@ fn a_kernel_is_replaced_between_two_frames() {
     let after = pids(&mut pipeline);
     assert_eq!(after[0], before[0]);
     assert_ne!(after[1], before[1]);
-    assert_eq!(node(&mut pipeline, "second").frames, 1, "counted anew");
+    wait_until(&mut pipeline, "counted anew", |pipeline| {
+        node(pipeline, "second").frames == 1
+    });
     pipeline.shutdown(true, false);
     assert_eq!(scratch.leftovers(), Vec::<String>::new());
 }

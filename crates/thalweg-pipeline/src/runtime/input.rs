@@ -20,6 +20,8 @@ pub(super) struct Input {
     copy: OwnedArray,
     publication: Publication,
     is_at_hand: bool,
+    /// Count of the newest frame that was used or given up.
+    settled: u64,
 }
 
 impl Input {
@@ -35,6 +37,7 @@ impl Input {
             copy,
             publication: Publication::default(),
             is_at_hand: false,
+            settled: 0,
         })
     }
 
@@ -56,6 +59,7 @@ impl Input {
     /// Regards everything published so far as seen.
     pub(super) fn skip_to_now(&mut self) {
         self.publication.count = self.stream.count();
+        self.settled = self.publication.count;
     }
 
     /// Count of the newest frame taken or skipped.
@@ -168,13 +172,16 @@ impl Input {
         Ok(true)
     }
 
-    /// Gives up the frame at hand: it will not be used.
-    pub(super) fn drop_frame(&mut self) {
-        self.release();
+    /// Exchanges the frame at hand for the earlier one with `frame_id`, if that was not used yet and
+    /// its slot still holds it; whether it did. What was at hand counts as new again.
+    pub(super) fn step_back(&mut self, frame_id: u64) -> Result<bool, InputError> {
+        let settled = self.settled;
+        self.take_from_history(frame_id, settled)
     }
 
-    /// Gives the frame back before the next wait, keeping its number.
+    /// Gives the frame back, used or not, keeping its number.
     pub(super) fn release(&mut self) {
+        self.settled = self.publication.count;
         self.frame = None;
         self.is_at_hand = false;
     }

@@ -2,6 +2,7 @@
 
 use thalweg_os::affinity;
 use thalweg_os::scheduling::{SchedulingClass, lock_memory, set_scheduling};
+use thalweg_shm::stream::reckon_with_cpus;
 
 use super::message::{PlacementOrder, PlacementReport, RealTime};
 use super::worker::WorkerFailure;
@@ -29,6 +30,10 @@ impl PlacementOrder {
 /// first.
 pub(super) fn settle_process(order: &PlacementOrder) -> Result<PlacementReport, WorkerFailure> {
     let mut report = PlacementReport::default();
+    if order.cpus.is_some() || order.slot.is_some() {
+        // As many as the others of the run have, whatever this process is tied to.
+        reckon_with_cpus(affinity::allowed_cpu_count());
+    }
     if let Some(cpus) = &order.cpus {
         let what = format!("to stay on the CPUs {cpus:?}");
         if granted(affinity::set_allowed_cpus(cpus), &what, order, &mut report)? {
@@ -91,6 +96,9 @@ fn granted(
 /// `allowed`, beginning at `offset`. Where there are fewer CPUs than processes, all of them are
 /// left to the system, which moves them to whichever CPU is idle.
 pub(super) fn round_robin(wanting: usize, allowed: &[usize], offset: usize) -> Vec<Option<usize>> {
+    if wanting > allowed.len() {
+        return vec![None; wanting];
+    }
     (0..wanting)
         .map(|index| {
             let position = index.checked_add(offset)?.checked_rem(allowed.len())?;
@@ -105,10 +113,9 @@ mod tests {
 
     #[test]
     fn the_round_goes_over_the_cpus_there_are() {
-        assert_eq!(
-            round_robin(4, &[2, 3, 7], 1),
-            [Some(3), Some(7), Some(2), Some(3)]
-        );
+        assert_eq!(round_robin(3, &[2, 3, 7], 1), [Some(3), Some(7), Some(2)]);
+        assert_eq!(round_robin(1, &[2, 3, 7], 2), [Some(7)]);
+        assert_eq!(round_robin(3, &[2, 3], 0), [None; 3], "left to the system");
         assert_eq!(round_robin(2, &[], 0), [None, None]);
     }
 

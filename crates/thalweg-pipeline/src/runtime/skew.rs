@@ -2,7 +2,8 @@
 //!
 //! A trigger keeps the frame it has until the others have caught up with it or have passed it. Only
 //! triggers that are behind take another: the frame with the id that is looked for if their stream
-//! still has it, else the newest. What cannot be put together is given up and counted, whether or
+//! still has it, else the newest. Before anything is given up, those ahead look whether their
+//! streams still hold the frame that the others have got. What cannot be put together is given up and counted, whether or
 //! not anything ever comes through.
 
 use thalweg_os::clock::monotonic_ns;
@@ -59,7 +60,7 @@ pub(super) fn take_matching(
             .max_wait_ns
             .is_some_and(|max_wait_ns| now_ns.saturating_sub(since_ns) >= max_wait_ns);
         if newest - oldest > matching.max_skew || is_too_long {
-            triggers.iter_mut().for_each(Input::drop_frame);
+            triggers.iter_mut().for_each(Input::release);
             add(&counters.skew_timeouts, 1);
             skew.since_ns = None;
             return Ok(false);
@@ -67,15 +68,30 @@ pub(super) fn take_matching(
         if !is_complete {
             return Ok(false);
         }
+        if step_back(triggers, oldest)? {
+            skew.since_ns = None;
+            return Ok(true);
+        }
         // Those behind are given up; perhaps something newer is there already.
         for input in triggers.iter_mut() {
             let id = input.publication().frame_id;
             if id < newest {
                 add(&counters.skew_skipped, newest - id);
-                input.drop_frame();
+                input.release();
             }
         }
     }
+}
+
+/// Has all triggers at `frame_id`, the oldest at hand, if the streams of those that are ahead still
+/// hold it. If only some do, those wait at it, which is as good as any other frame that is given up.
+fn step_back(triggers: &mut [Input], frame_id: u64) -> Result<bool, InputError> {
+    for input in triggers.iter_mut() {
+        if input.publication().frame_id != frame_id && !input.step_back(frame_id)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The id that triggers without a frame have to look for: the newest of those at hand.

@@ -74,6 +74,7 @@ pub use opening::Opening;
 pub use peek::Peek;
 pub use publication::{Publication, PublishOptions};
 pub use rows::RowProgress;
+pub use spin::reckon_with_cpus;
 use thalweg_os::process::Liveness;
 pub use wait::WaitPolicy;
 use wait::Waiter;

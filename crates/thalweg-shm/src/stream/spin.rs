@@ -33,7 +33,20 @@ pub(crate) fn another_cpu_is_allowed(now_ns: u64) -> bool {
     allowed_cpus(now_ns) > 1
 }
 
+/// Has waits of this process reckon with `count` CPUs, for a process whose threads are tied to fewer
+/// than those it exchanges frames with may use: a waiter on a CPU of its own may well spin.
+pub fn reckon_with_cpus(count: usize) {
+    RECKONED.store(count as u64, Ordering::Relaxed);
+}
+
+/// What [`reckon_with_cpus`] said; 0 if nothing.
+static RECKONED: AtomicU64 = AtomicU64::new(0);
+
 fn allowed_cpus(now_ns: u64) -> usize {
+    let reckoned = RECKONED.load(Ordering::Relaxed);
+    if reckoned != 0 {
+        return reckoned as usize;
+    }
     static CPUS: AtomicU64 = AtomicU64::new(0);
     static LOOKED_UP_NS: AtomicU64 = AtomicU64::new(0);
     let known = CPUS.load(Ordering::Relaxed);
