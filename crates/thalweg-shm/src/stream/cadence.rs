@@ -1,5 +1,8 @@
-//! What one handle has learnt about waiting for its stream: how long frames take, and whether
-//! spinning brings them.
+//! What one handle has learnt about waiting for its stream: how long frames take, when the next one
+//! is due, and whether spinning brings them.
+//!
+//! Frames that come soon are spun for as long as they usually take. For those of a steady pace that
+//! is too slow for that, [`Rhythm`] tells when to spin.
 //!
 //! Where the writer and a spinning waiter share a CPU, the waiter spins in vain for as long as it
 //! may, because the writer cannot run meanwhile. Nothing tells beforehand that they do, and the
@@ -9,27 +12,30 @@
 //! Two threads of real-time priority on one CPU of two: 52 us a round trip with every wait spinning
 //! first, 7.9 us so, 7.5 us with none spinning.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::back_off::BackOff;
+use super::publication::Publication;
+use super::rhythm::{ArrivalWindow, Rhythm};
 
 /// Everybody may spin this long: the cost of one sleep and wake.
 pub(crate) const GRACE_NS: u64 = 2_000;
-/// Streams whose frames usually take longer than this to come are slept for at once.
+/// Streams whose frames usually take longer than this to come are slept for.
 const WORTH_SPINNING_NS: u64 = 50_000;
 /// First guess of how long a frame takes.
 const FIRST_GUESS_NS: u64 = 10_000;
-/// At most 2^8 waits are slept through between two attempts to spin. An attempt costs about as much
-/// as one or two hand-offs between sleepers, so even hopeless ones cost less than a hundredth; and
-/// 256 hand-offs take a few milliseconds, after which spinning is found to work again.
-const LONGEST_BACK_OFF: u32 = 8;
 
 /// Running figures of one handle. Racing threads may lose a sample: harmless.
 #[derive(Debug)]
 pub(crate) struct Cadence {
     usual_wait_ns: AtomicU64,
-    /// Failed spins less those that brought a frame, 0 to `LONGEST_BACK_OFF`.
-    failures: AtomicU32,
-    /// Waits still to be slept through before the next attempt to spin.
-    to_sleep_through: AtomicU32,
+    /// Of spinning from the beginning of a wait.
+    spins: BackOff,
+    /// Of spinning in arrival windows.
+    windows: BackOff,
+    /// Only ever tried: who finds it taken, also by a thread that a fork left behind, sleeps.
+    rhythm: Mutex<Rhythm>,
 }
 
 /// How long a wait may spin before it sleeps.
@@ -37,7 +43,8 @@ pub(crate) struct Cadence {
 pub(crate) enum SpinBudget {
     /// Spinning failed lately: sleep at once.
     Nothing,
-    /// No longer than a sleep costs, because frames take too long to come.
+    /// Frames take too long to come. Look for an arrival window; without one spin no longer than a
+    /// sleep costs.
     Grace,
     /// This long, with a permit.
     Window {
@@ -50,8 +57,9 @@ impl Cadence {
     pub(crate) fn new() -> Self {
         Self {
             usual_wait_ns: AtomicU64::new(FIRST_GUESS_NS),
-            failures: AtomicU32::new(0),
-            to_sleep_through: AtomicU32::new(0),
+            spins: BackOff::default(),
+            windows: BackOff::default(),
+            rhythm: Mutex::new(Rhythm::new()),
         }
     }
 
@@ -71,9 +79,7 @@ impl Cadence {
         if usual > WORTH_SPINNING_NS {
             return SpinBudget::Grace;
         }
-        let left = self.to_sleep_through.load(Ordering::Relaxed);
-        if left > 0 {
-            self.to_sleep_through.store(left - 1, Ordering::Relaxed);
+        if self.spins.sleeps() {
             return SpinBudget::Nothing;
         }
         SpinBudget::Window {
@@ -85,22 +91,41 @@ impl Cadence {
         }
     }
 
-    /// A whole window was spun away, and nothing came.
-    pub(crate) fn spun_in_vain(&self) {
-        let failures = self.failures.load(Ordering::Relaxed);
-        let failures = (failures + 1).min(LONGEST_BACK_OFF);
-        self.failures.store(failures, Ordering::Relaxed);
-        self.to_sleep_through
-            .store(1 << failures, Ordering::Relaxed);
+    /// What came of a spin from the beginning of a wait.
+    pub(crate) fn spun(&self, brought_a_frame: bool) {
+        judge(&self.spins, brought_a_frame);
     }
 
-    /// A frame came while spinning. One step back only: where spinning brings every other frame, the
-    /// failures still cost more than is won.
-    pub(crate) fn spun_with_success(&self) {
-        let failures = self.failures.load(Ordering::Relaxed);
-        if failures > 0 {
-            self.failures.store(failures - 1, Ordering::Relaxed);
+    /// When to spin for the frame after `newest`, for which a wait begins now.
+    pub(crate) fn next_window(&self, newest: Publication, now_ns: u64) -> Option<ArrivalWindow> {
+        let mut rhythm = self.rhythm.try_lock().ok()?;
+        if newest.publish_ns != 0 {
+            rhythm.arrived(newest.count, newest.publish_ns);
         }
+        if self.windows.sleeps() {
+            return None;
+        }
+        rhythm.next_window(now_ns)
+    }
+
+    /// A sleep before a window ended this long after the time that was asked for.
+    pub(crate) fn woke_late(&self, late_ns: u64) {
+        if let Ok(mut rhythm) = self.rhythm.try_lock() {
+            rhythm.woke_late(late_ns);
+        }
+    }
+
+    /// What came of spinning in a window.
+    pub(crate) fn spun_in_window(&self, brought_a_frame: bool) {
+        judge(&self.windows, brought_a_frame);
+    }
+}
+
+fn judge(back_off: &BackOff, brought_a_frame: bool) {
+    if brought_a_frame {
+        back_off.succeeded();
+    } else {
+        back_off.failed();
     }
 }
 
@@ -115,11 +140,7 @@ mod tests {
         for wait in 0..waits {
             if matches!(cadence.next_budget(), SpinBudget::Window { .. }) {
                 spun += 1;
-                if would_come(wait) {
-                    cadence.spun_with_success();
-                } else {
-                    cadence.spun_in_vain();
-                }
+                cadence.spun(would_come(wait));
             }
             cadence.learn(20_000);
         }
@@ -142,7 +163,7 @@ mod tests {
                 slept += 1;
             } else {
                 gaps.push(std::mem::take(&mut slept));
-                cadence.spun_in_vain();
+                cadence.spun(false);
             }
         }
         assert_eq!(gaps, [0, 2, 4, 8, 16, 32, 64, 128, 256, 256]);

@@ -25,6 +25,7 @@
 //! ```
 
 mod attachment;
+mod back_off;
 mod cadence;
 pub mod directory;
 pub mod error;
@@ -45,6 +46,7 @@ mod reactor;
 mod read;
 mod registry;
 mod replace;
+mod rhythm;
 mod room;
 mod rows;
 mod spin;

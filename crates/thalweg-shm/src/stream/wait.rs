@@ -9,6 +9,7 @@ use super::attachment::{Attachment, stale_state};
 use super::cadence::{Cadence, GRACE_NS, SpinBudget};
 use super::error::WaitError;
 use super::lock::Patience;
+use super::rhythm::ArrivalWindow;
 use super::spin::{self, SpinPermit};
 use crate::protocol::words::Head;
 
@@ -32,12 +33,20 @@ pub(crate) const SLICE_NS: u64 = 100_000_000;
 pub(crate) const FIRST_NAP_NS: u64 = 50_000;
 /// They double up to this.
 pub(crate) const LONGEST_NAP_NS: u64 = 1_000_000;
-/// What spinning came to.
-enum Spun {
+/// What came of spinning or of a sleep.
+enum Passed {
     /// A newer frame, seen at about this monotonic time.
     New { count: u64, seen_ns: u64 },
-    /// It does not pay any longer.
-    Nothing,
+    /// Nothing in all the time it had, which is over by now.
+    InVain { now_ns: u64 },
+    /// As many processes as may are spinning already.
+    Refused,
+}
+
+impl Passed {
+    fn is_new(&self) -> bool {
+        matches!(self, Self::New { .. })
+    }
 }
 
 /// Sleeps until one of `waiters` has a count above the one given beside it; returns its index.
@@ -141,16 +150,17 @@ impl Waiter<'_> {
             return Ok(count);
         }
         let began_ns = monotonic_ns();
-        match self.spin(after, began_ns)? {
-            Spun::New { count, seen_ns } => {
+        let mut passed = match self.policy {
+            WaitPolicy::Park => Passed::Refused,
+            WaitPolicy::Spin => self.spin(after, began_ns, u64::MAX)?,
+            WaitPolicy::Adaptive => self.adapt(after, began_ns)?,
+        };
+        loop {
+            if let Passed::New { count, seen_ns } = passed {
                 self.cadence.learn(seen_ns.saturating_sub(began_ns));
-                Ok(count)
+                return Ok(count);
             }
-            Spun::Nothing => {
-                let count = self.park(after)?;
-                self.cadence.learn(monotonic_ns().saturating_sub(began_ns));
-                Ok(count)
-            }
+            passed = self.sleep(after, u64::MAX)?;
         }
     }
 
@@ -159,19 +169,73 @@ impl Waiter<'_> {
         look(self.attachment, self.closed, self.heeds_aborts, after)
     }
 
-    fn spin(&self, after: u64, began_ns: u64) -> Result<Spun, WaitError> {
-        let budget_ns = match self.policy {
-            WaitPolicy::Park => return Ok(Spun::Nothing),
-            WaitPolicy::Spin => u64::MAX,
-            WaitPolicy::Adaptive if !spin::another_cpu_is_allowed(began_ns) => {
-                return Ok(Spun::Nothing);
+    /// Spins when, and for as long as, this stream has been found to be worth it.
+    fn adapt(&self, after: u64, began_ns: u64) -> Result<Passed, WaitError> {
+        if !spin::another_cpu_is_allowed(began_ns) {
+            return Ok(Passed::Refused);
+        }
+        match self.cadence.next_budget() {
+            SpinBudget::Nothing => Ok(Passed::Refused),
+            SpinBudget::Window { budget_ns } => {
+                let passed = self.spin(after, began_ns, began_ns + budget_ns)?;
+                if !matches!(passed, Passed::Refused) {
+                    self.cadence.spun(passed.is_new());
+                }
+                Ok(passed)
             }
-            WaitPolicy::Adaptive => match self.cadence.next_budget() {
-                SpinBudget::Nothing => return Ok(Spun::Nothing),
-                SpinBudget::Grace => GRACE_NS,
-                SpinBudget::Window { budget_ns } => budget_ns,
-            },
-        };
+            SpinBudget::Grace => {
+                // The frame before is still the newest one: its record is at hand, and looking at
+                // it delays nobody.
+                let newest = self.attachment.newest();
+                match self.cadence.next_window(newest, began_ns) {
+                    Some(window) => self.await_window(after, began_ns, window),
+                    // No attempt: it costs no more than the sleep it may save.
+                    None => self.spin(after, began_ns, began_ns + GRACE_NS),
+                }
+            }
+        }
+    }
+
+    /// Sleeps until shortly before the frame is due, and spins for the moment around it.
+    fn await_window(
+        &self,
+        after: u64,
+        began_ns: u64,
+        window: ArrivalWindow,
+    ) -> Result<Passed, WaitError> {
+        let mut now_ns = began_ns;
+        if window.sleep_until_ns > began_ns {
+            let passed = self.sleep(after, window.sleep_until_ns)?;
+            let (Passed::New {
+                seen_ns: ended_ns, ..
+            }
+            | Passed::InVain { now_ns: ended_ns }) = passed
+            else {
+                return Ok(passed);
+            };
+            // Also where a frame came first: if it was due later, the wake is what was late.
+            if ended_ns > window.sleep_until_ns {
+                self.cadence.woke_late(ended_ns - window.sleep_until_ns);
+            }
+            if passed.is_new() {
+                return Ok(passed);
+            }
+            now_ns = ended_ns;
+        }
+        let end_ns = window.closes_ns.min(now_ns + window.budget_ns);
+        if now_ns >= end_ns {
+            return Ok(Passed::Refused);
+        }
+        let passed = self.spin(after, now_ns, end_ns)?;
+        if !matches!(passed, Passed::Refused) {
+            self.cadence.spun_in_window(passed.is_new());
+        }
+        Ok(passed)
+    }
+
+    /// Looks until `end_ns`, for longer than the grace time only with a permit. Who has chosen to
+    /// spin needs none.
+    fn spin(&self, after: u64, began_ns: u64, end_ns: u64) -> Result<Passed, WaitError> {
         let head = &self.attachment.words().control.head.head;
         let mut permit: Option<SpinPermit> = None;
         let mut seen = head.load(Ordering::Acquire);
@@ -184,10 +248,9 @@ impl Waiter<'_> {
                 if current != seen || Head(current).count() > after {
                     seen = current;
                     if let Some(count) = self.look(after)? {
-                        self.cadence.spun_with_success();
                         // The clock was read a few polls ago: near enough to learn from, and
                         // another reading would delay the caller by half a hand-off.
-                        return Ok(Spun::New {
+                        return Ok(Passed::New {
                             count,
                             seen_ns: now_ns,
                         });
@@ -196,7 +259,6 @@ impl Waiter<'_> {
                 std::hint::spin_loop();
             }
             now_ns = monotonic_ns();
-            let spun_ns = now_ns.saturating_sub(began_ns);
             self.check_deadline(after, now_ns)?;
             if self.policy == WaitPolicy::Spin {
                 if now_ns >= next_interrupt_ns {
@@ -205,42 +267,45 @@ impl Waiter<'_> {
                 }
                 continue;
             }
-            if spun_ns >= budget_ns {
-                // The grace time is no attempt: it costs no more than the sleep it may save.
-                if budget_ns > GRACE_NS {
-                    self.cadence.spun_in_vain();
-                }
-                return Ok(Spun::Nothing);
+            if now_ns >= end_ns {
+                return Ok(Passed::InVain { now_ns });
             }
-            if spun_ns > GRACE_NS && permit.is_none() {
+            if now_ns.saturating_sub(began_ns) > GRACE_NS && permit.is_none() {
                 match SpinPermit::take() {
                     Some(taken) => permit = Some(taken),
-                    None => return Ok(Spun::Nothing),
+                    None => return Ok(Passed::Refused),
                 }
             }
         }
     }
 
-    fn park(&self, after: u64) -> Result<u64, WaitError> {
+    /// Sleeps until there is a newer frame, or until `until_ns`.
+    fn sleep(&self, after: u64, until_ns: u64) -> Result<Passed, WaitError> {
         let words = self.attachment.words();
         let mut slice_end_ns = monotonic_ns() + SLICE_NS;
         loop {
             let head = words.head();
             if let Some(count) = self.look(after)? {
-                return Ok(count);
+                return Ok(Passed::New {
+                    count,
+                    seen_ns: monotonic_ns(),
+                });
             }
             if self.attachment.is_writable() {
                 words.announce_park();
             }
-            let deadline = self.patience.deadline_ns.unwrap_or(u64::MAX);
+            let deadline_ns = self.patience.deadline_ns.unwrap_or(u64::MAX);
             let wake = futex::wait(
                 self.attachment.futex_word(),
                 head.futex(),
-                Some(deadline.min(slice_end_ns)),
+                Some(deadline_ns.min(until_ns).min(slice_end_ns)),
             );
             let now_ns = monotonic_ns();
             if let Some(count) = self.look(after)? {
-                return Ok(count);
+                return Ok(Passed::New {
+                    count,
+                    seen_ns: now_ns,
+                });
             }
             if wake == Wake::Interrupted || now_ns >= slice_end_ns {
                 self.slice_checks(after)?;
@@ -250,6 +315,9 @@ impl Waiter<'_> {
                 self.check_interrupt()?;
             }
             self.check_deadline(after, now_ns)?;
+            if now_ns >= until_ns {
+                return Ok(Passed::InVain { now_ns });
+            }
         }
     }
 
