@@ -147,6 +147,11 @@ pub(crate) struct BenchOptions {
     /// `plots` reads it there and leaves the page alone.
     #[arg(long)]
     pub(crate) quick: bool,
+
+    /// Only the tables whose titles contain this; the record goes to the build directory, in a file
+    /// of its own.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) only: Option<String>,
 }
 
 /// Figures that are measured together.

@@ -42,11 +42,14 @@ pub(crate) fn run(options: &BenchOptions) -> ExitCode {
 
 fn measure(options: &BenchOptions) -> Result<(), String> {
     let effort = Effort::new(options.quick);
-    let groups: Vec<Group> = match options.suite {
+    let mut groups: Vec<Group> = match options.suite {
         Suite::Streams => suites::streams(effort),
         Suite::Pipeline => suites::pipeline(effort),
         Suite::Plots => return plots::make(options.quick),
     };
+    if let Some(words) = &options.only {
+        keep_only(&mut groups, words)?;
+    }
     let environment = Environment::prepare(options.suite)?;
     for note in &environment.notes {
         eprintln!("note: {note}");
@@ -67,9 +70,40 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
     Ok(())
 }
 
+/// Keeps the groups whose names contain `words`.
+fn keep_only(groups: &mut Vec<Group>, words: &str) -> Result<(), String> {
+    let names: Vec<&str> = groups.iter().map(|group| group.name).collect();
+    if !names.iter().any(|name| name.contains(words)) {
+        let names = names.join("\n  ");
+        return Err(format!(
+            "--only: no table is called `{words}`, nor part of that; there are\n  {names}"
+        ));
+    }
+    groups.retain(|group| group.name.contains(words));
+    Ok(())
+}
+
 fn print(measured: &[Measured<'_>], machine: &Machine) -> Result<(), String> {
     let text = table::render(measured, machine);
     io::stdout()
         .write_all(text.as_bytes())
         .map_err(|error| format!("cannot print the table: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_chosen_by_a_part_of_their_titles() {
+        let mut groups = suites::streams(Effort::new(true));
+        let refused = keep_only(&mut groups, "no such table").expect_err("none is called that");
+        assert!(refused.contains("every millisecond"), "{refused}");
+        keep_only(&mut groups, "every millisecond").expect("there is one");
+        let names: Vec<&str> = groups.iter().map(|group| group.name).collect();
+        assert_eq!(
+            names,
+            ["a frame of 64 B every millisecond, adaptive waiting"]
+        );
+    }
 }

@@ -13,7 +13,7 @@ use super::statistics::Estimate;
 use crate::cli::BenchOptions;
 
 /// Writes the record and returns its path. Quick rounds are for trying things out: theirs does not
-/// replace one that can be relied upon.
+/// replace one that can be relied upon, nor does that of some of the tables one of all.
 pub(super) fn write(
     options: &BenchOptions,
     environment: &Environment,
@@ -22,13 +22,17 @@ pub(super) fn write(
 ) -> Result<String, String> {
     let suite = options.suite.name();
     let quick = if options.quick { " --quick" } else { "" };
-    let folder = if options.quick {
+    let (only, suffix) = match &options.only {
+        Some(words) => (format!(" --only '{words}'"), "-only"),
+        None => (String::new(), ""),
+    };
+    let folder = if options.quick || options.only.is_some() {
         environment.target_directory.join("bench")
     } else {
         Path::new("bench").join("results")
     };
     let record = json!({
-        "command": format!("cargo xtask bench {suite}{quick}"),
+        "command": format!("cargo xtask bench {suite}{quick}{only}"),
         "revision": environment.revision,
         "has_uncommitted_changes": environment.has_uncommitted_changes,
         "unix_time_s": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
@@ -37,7 +41,7 @@ pub(super) fn write(
         "notes": environment.notes,
         "groups": measured.iter().map(group).collect::<Vec<_>>(),
     });
-    let path = folder.join(format!("{suite}.json"));
+    let path = folder.join(format!("{suite}{suffix}.json"));
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(&path, format!("{record:#}\n")))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
