@@ -16,6 +16,6 @@ mod linux;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    account, affinity, arrivals, clock, descriptor, file, filesystem, fork, futex, limits, mapping,
-    per_process, process, random, scheduling, set_once, signal, terminal,
+    account, affinity, arrivals, clock, descriptor, file, filesystem, fork, futex, limits, load,
+    mapping, per_process, process, random, scheduling, set_once, signal, terminal,
 };

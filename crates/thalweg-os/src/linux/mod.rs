@@ -10,6 +10,7 @@ pub mod filesystem;
 pub mod fork;
 pub mod futex;
 pub mod limits;
+pub mod load;
 pub mod mapping;
 pub mod per_process;
 pub mod process;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// as one or two hand-offs between sleepers, so even hopeless ones cost less than a hundredth; and
 /// 256 hand-offs take a few milliseconds, after which spinning is found to work again.
 const LONGEST: u32 = 8;
+/// From here on it is no accident.
+const REPEATED: u32 = 2;
 
 /// How often spinning failed lately. Racing threads may lose a count: harmless.
 #[derive(Debug, Default)]
@@ -26,12 +28,20 @@ impl BackOff {
         left > 0
     }
 
-    pub(crate) fn failed(&self) {
+    /// True if the attempts have failed repeatedly by now.
+    pub(crate) fn failed(&self) -> bool {
         let failures = self.failures.load(Ordering::Relaxed);
         let failures = (failures + 1).min(LONGEST);
         self.failures.store(failures, Ordering::Relaxed);
         self.to_sleep_through
             .store(1 << failures, Ordering::Relaxed);
+        failures >= REPEATED
+    }
+
+    /// Something has changed: what failed before may work now.
+    pub(crate) fn forget(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.to_sleep_through.store(0, Ordering::Relaxed);
     }
 
     /// One step back only: where spinning brings every other frame, the failures still cost more

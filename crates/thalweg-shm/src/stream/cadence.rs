@@ -8,6 +8,7 @@
 //! may, because the writer cannot run meanwhile. Nothing tells beforehand that they do, and the
 //! scheduler may move either at any time. So spins are judged by what came of them: each failed one
 //! doubles the number of waits before the next attempt, each one that brought a frame halves it.
+//! Where they keep failing, the waiter tries another CPU ([`placement`](super::placement)).
 //!
 //! Two threads of real-time priority on one CPU of two: 52 us a round trip with every wait spinning
 //! first, 7.9 us so, 7.5 us with none spinning.
@@ -31,9 +32,9 @@ const FIRST_GUESS_NS: u64 = 10_000;
 pub(crate) struct Cadence {
     usual_wait_ns: AtomicU64,
     /// Of spinning from the beginning of a wait.
-    spins: BackOff,
+    pub(crate) spins: BackOff,
     /// Of spinning in arrival windows.
-    windows: BackOff,
+    pub(crate) windows: BackOff,
     /// Only ever tried: who finds it taken, also by a thread that a fork left behind, sleeps.
     rhythm: Mutex<Rhythm>,
 }
@@ -91,11 +92,6 @@ impl Cadence {
         }
     }
 
-    /// What came of a spin from the beginning of a wait.
-    pub(crate) fn spun(&self, brought_a_frame: bool) {
-        judge(&self.spins, brought_a_frame);
-    }
-
     /// When to spin for the frame after `newest`, for which a wait begins now.
     pub(crate) fn next_window(&self, newest: Publication, now_ns: u64) -> Option<ArrivalWindow> {
         let mut rhythm = self.rhythm.try_lock().ok()?;
@@ -114,19 +110,6 @@ impl Cadence {
             rhythm.woke_late(late_ns);
         }
     }
-
-    /// What came of spinning in a window.
-    pub(crate) fn spun_in_window(&self, brought_a_frame: bool) {
-        judge(&self.windows, brought_a_frame);
-    }
-}
-
-fn judge(back_off: &BackOff, brought_a_frame: bool) {
-    if brought_a_frame {
-        back_off.succeeded();
-    } else {
-        back_off.failed();
-    }
 }
 
 #[cfg(test)]
@@ -140,7 +123,11 @@ mod tests {
         for wait in 0..waits {
             if matches!(cadence.next_budget(), SpinBudget::Window { .. }) {
                 spun += 1;
-                cadence.spun(would_come(wait));
+                if would_come(wait) {
+                    cadence.spins.succeeded();
+                } else {
+                    cadence.spins.failed();
+                }
             }
             cadence.learn(20_000);
         }
@@ -163,7 +150,7 @@ mod tests {
                 slept += 1;
             } else {
                 gaps.push(std::mem::take(&mut slept));
-                cadence.spun(false);
+                cadence.spins.failed();
             }
         }
         assert_eq!(gaps, [0, 2, 4, 8, 16, 32, 64, 128, 256, 256]);

@@ -41,6 +41,7 @@ pub mod observe;
 mod open;
 mod opening;
 mod peek;
+mod placement;
 mod publication;
 mod reactor;
 mod read;

@@ -6,9 +6,11 @@ use thalweg_os::clock::monotonic_ns;
 use thalweg_os::futex::{self, Wake};
 
 use super::attachment::{Attachment, stale_state};
+use super::back_off::BackOff;
 use super::cadence::{Cadence, GRACE_NS, SpinBudget};
 use super::error::WaitError;
 use super::lock::Patience;
+use super::placement;
 use super::rhythm::ArrivalWindow;
 use super::spin::{self, SpinPermit};
 use crate::protocol::words::Head;
@@ -177,11 +179,7 @@ impl Waiter<'_> {
         match self.cadence.next_budget() {
             SpinBudget::Nothing => Ok(Passed::Refused),
             SpinBudget::Window { budget_ns } => {
-                let passed = self.spin(after, began_ns, began_ns + budget_ns)?;
-                if !matches!(passed, Passed::Refused) {
-                    self.cadence.spun(passed.is_new());
-                }
-                Ok(passed)
+                self.attempt(after, began_ns, began_ns + budget_ns, &self.cadence.spins)
             }
             SpinBudget::Grace => {
                 // The frame before is still the newest one: its record is at hand, and looking at
@@ -226,9 +224,26 @@ impl Waiter<'_> {
         if now_ns >= end_ns {
             return Ok(Passed::Refused);
         }
-        let passed = self.spin(after, now_ns, end_ns)?;
-        if !matches!(passed, Passed::Refused) {
-            self.cadence.spun_in_window(passed.is_new());
+        self.attempt(after, now_ns, end_ns, &self.cadence.windows)
+    }
+
+    /// Spins, and has `attempts` learn what came of it.
+    fn attempt(
+        &self,
+        after: u64,
+        began_ns: u64,
+        end_ns: u64,
+        attempts: &BackOff,
+    ) -> Result<Passed, WaitError> {
+        let passed = self.spin(after, began_ns, end_ns)?;
+        match passed {
+            Passed::New { .. } => attempts.succeeded(),
+            Passed::InVain { now_ns } => {
+                if attempts.failed() && placement::leave_this_cpu(now_ns) {
+                    attempts.forget();
+                }
+            }
+            Passed::Refused => {}
         }
         Ok(passed)
     }
