@@ -8,7 +8,7 @@ use thalweg_shm::protocol::control::{Control, NAMESPACES, SlotHeader};
 use thalweg_shm::protocol::lock::LockEnvironment;
 use thalweg_shm::protocol::publish::{Claim, Record};
 use thalweg_shm::protocol::room::RoomEnvironment;
-use thalweg_shm::protocol::rows::Fate;
+use thalweg_shm::protocol::rows::{Fate, Progress};
 use thalweg_shm::protocol::snapshot::Look;
 use thalweg_shm::protocol::sync::{AtomicU32, AtomicU64, Ordering};
 use thalweg_shm::protocol::words::{
@@ -47,6 +47,7 @@ fn check_one(input: &mut Unstructured<'_>) -> Result<()> {
         head: words.head(),
         claim: None,
         pins: Vec::new(),
+        begun: None,
     };
     for _ in 0..input.int_in_range(0..=20)? {
         overwrite(input, words)?;
@@ -81,7 +82,7 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
         word.store(plausible(input, words)? as u32, Ordering::Relaxed);
         return Ok(());
     }
-    let large: &AtomicU64 = match input.int_in_range(0..=15)? {
+    let large: &AtomicU64 = match input.int_in_range(0..=17)? {
         0 | 1 => &control.head.head,
         2 => &control.request.parks,
         3 => &control.writer.woken,
@@ -94,6 +95,8 @@ fn overwrite(input: &mut Unstructured<'_>, words: Words<'_>) -> Result<()> {
         11 => &control.rows[row].cursor,
         12 => &control.head.live,
         13 => &slot.rows,
+        14 => &control.request.row_parks,
+        15 => &control.writer.row_woken,
         _ => &slot.sequence,
     };
     large.store(plausible(input, words)?, Ordering::Relaxed);
@@ -139,12 +142,14 @@ struct Process<'a> {
     head: Head,
     claim: Option<Claim>,
     pins: Vec<Pin>,
+    /// A frame whose rows were looked at some time ago.
+    begun: Option<Progress>,
 }
 
 impl Process<'_> {
     fn act(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let words = self.words;
-        match input.int_in_range(0..=16)? {
+        match input.int_in_range(0..=20)? {
             0 => self.look(),
             1 => self.pin(),
             2 => {
@@ -176,6 +181,18 @@ impl Process<'_> {
                 }
             }
             14 => self.look_at_rows(),
+            16 => self.look_again_at_rows(),
+            17 => {
+                // Counts that no counting led to wrap around, and wake or do not: both end.
+                words.announce_row_park();
+                words.ring_rows(input.arbitrary()?, || {});
+            }
+            18 => {
+                if let Some(own) = self.own {
+                    words.set_budget(own, input.arbitrary()?, || {});
+                }
+            }
+            19 => self.pin_again(input)?,
             15 => {
                 if let Some(claim) = self.claim {
                     words.announce_rows(claim, input.arbitrary::<u16>()?.into(), false, || {});
@@ -230,12 +247,40 @@ impl Process<'_> {
         Ok(())
     }
 
-    fn look_at_rows(&self) {
+    /// As a forked child pins what its parent has pinned.
+    fn pin_again(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        let Some(own) = self.id() else { return Ok(()) };
+        let slot = input.int_in_range(0..=127usize)?;
+        let newest = self.words.head().count();
+        let count = newest.wrapping_sub(input.int_in_range(0..=3)?);
+        if let Some(pin) = self.words.pin_again(own, slot, count) {
+            assert_eq!((pin.slot, pin.count), (slot, count));
+            assert!(pin.slot < self.words.slots.len() && pin.ticket < self.words.ticket_count());
+            self.pins.push(pin);
+        }
+        let (taken, most) = (
+            self.words.taken_tickets().count(),
+            self.words.ticket_count(),
+        );
+        assert!(self.words.pin_owners().count() <= taken && taken <= most);
+        Ok(())
+    }
+
+    fn look_at_rows(&mut self) {
         let looks = [self.words.live_rows(), self.words.complete_rows()];
         for progress in looks.into_iter().flatten() {
             assert!(progress.slot < self.words.slots.len());
             let fate = self.words.fate_of(&progress);
             assert_eq!(fate, Fate::There(progress), "nobody came by");
+            self.begun = Some(progress);
+        }
+    }
+
+    /// Whatever has been written since, a writing is found again as itself or not at all.
+    fn look_again_at_rows(&self) {
+        let Some(begun) = self.begun else { return };
+        if let Fate::There(now) = self.words.fate_of(&begun) {
+            assert!(now.is_same_writing(&begun) && now.count() == begun.count());
         }
     }
 
