@@ -2,88 +2,27 @@
 #![cfg(not(loom))]
 #![expect(unsafe_code, reason = "forking is a call into the C library")]
 
+#[path = "support/executor.rs"]
+mod executor;
+#[path = "support/forking.rs"]
+#[expect(dead_code, reason = "for other tests")]
+mod forking;
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
 
-use thalweg_os::clock::deadline_after;
+use executor::{Tally, begin, block_on, threads, until};
+use forking::{Scratch, finish, in_a_fork, scratch, soon, start, write};
 use thalweg_shm::stream::error::{OpenError, WaitError};
-use thalweg_shm::{
-    ArrayRef, DType, NextAfter, Patience, PublishOptions, StaleReason, Stream, StreamDirectory,
-    StreamOptions,
-};
+use thalweg_shm::{DType, NextAfter, StaleReason, Stream, StreamDirectory, StreamOptions};
 
-/// Threads are counted and processes forked: one test at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// Longer than anything takes on any machine.
-const WATCHDOG: Duration = Duration::from_secs(30);
-
-struct Scratch {
-    directory: StreamDirectory,
-    folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
-}
-
-fn scratch() -> Scratch {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::Builder::new()
-        .prefix("thalweg-test-")
-        .tempdir_in("/dev/shm")
-        .expect("a folder");
-    Scratch {
-        directory: StreamDirectory::new(folder.path()),
-        folder,
-        _turn: turn,
-    }
-}
-
-impl Scratch {
-    fn create(&self, name: &str) -> Stream {
-        let options = StreamOptions::new(DType::Uint64, &[4]);
-        self.directory.create(name, &options).expect("created")
-    }
-}
-
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(WATCHDOG))
-}
-
-fn write(stream: &Stream, value: u64) {
-    let payload = [value; 4];
-    let frame = ArrayRef::from_slice(&payload, &[4]);
-    stream
-        .write(frame, PublishOptions::default(), soon())
-        .expect("written");
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Runs `future` on this thread; panics if it takes suspiciously long.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let give_up = Instant::now() + WATCHDOG;
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        let left = give_up.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "the task was never woken");
-        std::thread::park_timeout(left);
-    }
+fn create(scratch: &Scratch, name: &str) -> Stream {
+    let options = StreamOptions::new(DType::Uint64, &[4]);
+    scratch.directory.create(name, &options).expect("created")
 }
 
 /// Several waits in one task.
@@ -120,63 +59,6 @@ impl Future for Join {
     }
 }
 
-/// Counts how often it was called.
-#[derive(Default)]
-struct Tally(AtomicUsize);
-
-impl Wake for Tally {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// Polls once, as an executor does when it first sees the task; the future must not be ready.
-fn begin(future: &mut NextAfter, waker: &Waker) {
-    let polled = Pin::new(future).poll(&mut Context::from_waker(waker));
-    assert!(
-        polled.is_pending(),
-        "ready before anything came: {polled:?}"
-    );
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let give_up = Instant::now() + WATCHDOG;
-    while !holds() {
-        assert!(Instant::now() < give_up, "never came true: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Threads of this process.
-fn threads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("readable");
-    tasks.count()
-}
-
-/// A forked process that runs `work` and nothing else.
-struct Child(libc::pid_t);
-
-impl Child {
-    fn start(work: impl FnOnce()) -> Self {
-        // SAFETY: the child runs `work` on its only thread and ends without returning.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(i32::from(outcome.is_err())) };
-        }
-        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
-        Self(pid)
-    }
-
-    fn finish(self) {
-        let mut status = 0;
-        // SAFETY: `status` is a local the kernel fills in.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!((waited, status), (self.0, 0), "the child failed");
-    }
-}
-
 fn is_send_and_static<T: Send + 'static>(value: T) -> T {
     value
 }
@@ -184,7 +66,7 @@ fn is_send_and_static<T: Send + 'static>(value: T) -> T {
 #[test]
 fn a_frame_ends_the_wait_for_it() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     write(&stream, 1);
     assert_eq!(block_on(stream.next_after(0)).expect("there already"), 1);
     let future = is_send_and_static(stream.next_after(1));
@@ -197,7 +79,7 @@ fn a_frame_ends_the_wait_for_it() {
 fn no_frame_is_missed_in_an_exchange() {
     const ROUNDS: u64 = 2000;
     let scratch = scratch();
-    let (there, back) = (scratch.create("there"), scratch.create("back"));
+    let (there, back) = (create(&scratch, "there"), create(&scratch, "back"));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in 0..ROUNDS {
@@ -216,7 +98,7 @@ fn no_frame_is_missed_in_an_exchange() {
 #[test]
 fn all_who_wait_for_one_stream_are_woken() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let futures = Join::new((0..64).map(|_| stream.next_after(0)));
     let awaiting = std::thread::spawn(|| block_on(futures));
     write(&stream, 1);
@@ -229,8 +111,8 @@ fn all_who_wait_for_one_stream_are_woken() {
 fn hundreds_of_waits_share_one_thread() {
     let scratch = scratch();
     // In a process of its own, whose reactor has seen no other test.
-    Child::start(|| {
-        let streams = ["a", "b", "c"].map(|name| scratch.create(name));
+    in_a_fork(|| {
+        let streams = ["a", "b", "c"].map(|name| create(&scratch, name));
         let tally = Arc::new(Tally::default());
         let waker = Waker::from(Arc::clone(&tally));
         let mut futures: Vec<NextAfter> = (0..300)
@@ -240,30 +122,23 @@ fn hundreds_of_waits_share_one_thread() {
         futures.iter_mut().for_each(|future| begin(future, &waker));
         assert_eq!(threads(), 1 + 1);
         write(&streams[1], 1);
-        until("100 tasks are woken", || {
-            tally.0.load(Ordering::SeqCst) == 100
-        });
+        until("100 tasks are woken", || tally.count() == 100);
         write(&streams[0], 1);
         write(&streams[2], 1);
-        until("all are woken", || tally.0.load(Ordering::SeqCst) == 300);
+        until("all are woken", || tally.count() == 300);
         let ended = block_on(Join::new(futures));
         assert!(ended.iter().all(|outcome| matches!(outcome, Ok(1))));
-        assert_eq!(
-            tally.0.load(Ordering::SeqCst),
-            300,
-            "each task was woken once"
-        );
+        assert_eq!(tally.count(), 300, "each task was woken once");
         assert_eq!(threads(), 1 + 1);
-    })
-    .finish();
+    });
 }
 
 #[test]
 fn more_streams_than_one_thread_can_watch_are_watched_by_two() {
     let scratch = scratch();
-    Child::start(|| {
+    in_a_fork(|| {
         let streams: Vec<Stream> = (0..140)
-            .map(|index| scratch.create(&format!("s{index}")))
+            .map(|index| create(&scratch, &format!("s{index}")))
             .collect();
         let tally = Arc::new(Tally::default());
         let waker = Waker::from(Arc::clone(&tally));
@@ -273,22 +148,19 @@ fn more_streams_than_one_thread_can_watch_are_watched_by_two() {
         assert_eq!(threads(), 1 + 2);
         for (index, stream) in streams.iter().enumerate() {
             write(stream, 1);
-            until("the task is woken", || {
-                tally.0.load(Ordering::SeqCst) == index + 1
-            });
+            until("the task is woken", || tally.count() == index + 1);
         }
         // What was left is filled up again.
         let mut again: Vec<NextAfter> = streams.iter().map(|stream| stream.next_after(1)).collect();
         again.iter_mut().for_each(|future| begin(future, &waker));
         assert_eq!(threads(), 1 + 2);
-    })
-    .finish();
+    });
 }
 
 #[test]
 fn a_dropped_future_leaves_nothing_behind() {
     let scratch = scratch();
-    drop(scratch.create("cancelled"));
+    drop(create(&scratch, "cancelled"));
     // The system shows the mappings of its creator under another name.
     let stream = scratch.directory.open("cancelled").expect("open");
     let tally = Arc::new(Tally::default());
@@ -300,9 +172,7 @@ fn a_dropped_future_leaves_nothing_behind() {
     drop(futures);
     assert_eq!(Arc::strong_count(&tally), 2, "one waker is left, and this");
     write(&stream, 1);
-    until("the one that is left is woken", || {
-        tally.0.load(Ordering::SeqCst) == 1
-    });
+    until("the one that is left is woken", || tally.count() == 1);
     drop(kept);
     let mut last = stream.next_after(1);
     begin(&mut last, Waker::noop());
@@ -314,33 +184,27 @@ fn a_dropped_future_leaves_nothing_behind() {
     assert!(is_mapped(), "a future holds a share of the mapping");
     drop(last);
     until("the mapping is gone", || !is_mapped());
-    assert_eq!(
-        tally.0.load(Ordering::SeqCst),
-        1,
-        "the others were not woken"
-    );
+    assert_eq!(tally.count(), 1, "the others were not woken");
 }
 
 #[test]
 fn a_future_wakes_the_task_that_polled_it_last() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let (first, second) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
     let mut future = stream.next_after(0);
     begin(&mut future, &Waker::from(Arc::clone(&first)));
     begin(&mut future, &Waker::from(Arc::clone(&second)));
     assert_eq!(Arc::strong_count(&first), 1, "its waker was dropped");
     write(&stream, 1);
-    until("the second is woken", || {
-        second.0.load(Ordering::SeqCst) == 1
-    });
-    assert_eq!(first.0.load(Ordering::SeqCst), 0);
+    until("the second is woken", || second.count() == 1);
+    assert_eq!(first.count(), 0);
 }
 
 #[test]
 fn unlinking_and_closing_and_ending_end_futures() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let awaiting = {
         let future = stream.next_after(0);
         std::thread::spawn(|| block_on(future))
@@ -355,7 +219,7 @@ fn unlinking_and_closing_and_ending_end_futures() {
         })
     ));
 
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let other = stream.duplicate();
     let (future, of_other) = (stream.next_after(0), other.next_after(0));
     let awaiting = std::thread::spawn(|| block_on(future));
@@ -378,7 +242,7 @@ fn unlinking_and_closing_and_ending_end_futures() {
 #[test]
 fn a_name_that_went_without_notice_ends_futures_too() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let mut future = stream.next_after(0);
     begin(&mut future, Waker::noop());
     std::fs::remove_file(scratch.folder.path().join("thalweg.s")).expect("removed");
@@ -416,7 +280,7 @@ fn a_frame_given_up_ends_only_those_waits_that_heed_it() {
 #[test]
 fn any_of_several_streams_ends_the_wait() {
     let scratch = scratch();
-    let (first, second) = (scratch.create("first"), scratch.create("second"));
+    let (first, second) = (create(&scratch, "first"), create(&scratch, "second"));
     for round in 0..200 {
         let future = Stream::any_after(&[(&first, 0), (&second, round)]);
         let awaiting = std::thread::spawn(|| block_on(future));
@@ -456,7 +320,7 @@ impl Wake for Panicking {
 #[test]
 fn wakers_may_do_anything() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let busy = Arc::new(Busy {
         stream: stream.duplicate(),
         begun: Mutex::default(),
@@ -472,7 +336,7 @@ fn wakers_may_do_anything() {
         begin(future, waker);
     }
     write(&stream, 1);
-    until("the last is woken", || tally.0.load(Ordering::SeqCst) == 1);
+    until("the last is woken", || tally.count() == 1);
     assert_eq!(busy.begun.lock().expect("no panic").len(), 1);
     for future in futures {
         assert_eq!(block_on(future).expect("there"), 1);
@@ -482,10 +346,10 @@ fn wakers_may_do_anything() {
 #[test]
 fn a_writer_in_another_process_ends_the_wait() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     for round in 0..50 {
         let (mut told, mut tell) = std::io::pipe().expect("a pipe");
-        let child = Child::start(|| {
+        let child = start(|| {
             let stream = scratch.directory.open("s").expect("open");
             told.read_exact(&mut [0]).expect("told");
             write(&stream, round);
@@ -494,14 +358,14 @@ fn a_writer_in_another_process_ends_the_wait() {
         begin(&mut future, Waker::noop());
         tell.write_all(&[1]).expect("told");
         assert_eq!(block_on(future).expect("awaited"), round + 1);
-        child.finish();
+        finish(child);
     }
 }
 
 #[test]
 fn a_forked_child_awaits_with_a_thread_of_its_own() {
     let scratch = scratch();
-    let stream = scratch.create("s");
+    let stream = create(&scratch, "s");
     let mut future = Some(stream.next_after(0));
     if let Some(future) = &mut future {
         begin(future, Waker::noop());
@@ -510,7 +374,7 @@ fn a_forked_child_awaits_with_a_thread_of_its_own() {
     if let Some(future) = &mut dropped {
         begin(future, Waker::noop());
     }
-    Child::start(|| {
+    in_a_fork(|| {
         drop(dropped.take());
         assert_eq!(threads(), 1, "threads are not inherited");
         let future = future.take().expect("inherited");
@@ -520,8 +384,7 @@ fn a_forked_child_awaits_with_a_thread_of_its_own() {
         assert_eq!(awaiting.join().expect("no panic").expect("awaited"), 1);
         let awaiting = block_on(stream.next_after(0));
         assert_eq!(awaiting.expect("there"), 1);
-    })
-    .finish();
+    });
     let future = future.take().expect("still the parent's");
     assert_eq!(block_on(future).expect("awaited"), 1);
 }
@@ -529,15 +392,14 @@ fn a_forked_child_awaits_with_a_thread_of_its_own() {
 #[test]
 fn a_process_ends_while_futures_are_pending() {
     let scratch = scratch();
-    let stream = scratch.create("s");
-    Child::start(|| {
+    let stream = create(&scratch, "s");
+    in_a_fork(|| {
         let mut future = stream.next_after(0);
         begin(&mut future, Waker::noop());
         assert_eq!(threads(), 1 + 1);
         // SAFETY: runs exit handlers and ends the process, as returning from `main` does.
         unsafe { libc::exit(0) };
-    })
-    .finish();
+    });
 }
 
 #[test]
@@ -547,8 +409,8 @@ fn streams_are_opened_as_soon_as_they_exist() {
         let name = format!("s{round}");
         let future = is_send_and_static(scratch.directory.open_when_created(&name));
         let opening = std::thread::spawn(|| block_on(future));
-        drop(scratch.create(&format!("other{round}")));
-        drop(scratch.create(&name));
+        drop(create(&scratch, &format!("other{round}")));
+        drop(create(&scratch, &name));
         let stream = opening.join().expect("no panic").expect("opened");
         assert_eq!(stream.header().name, name);
     }
@@ -578,7 +440,7 @@ fn a_folder_that_comes_goes_and_comes_is_watched() {
 #[test]
 fn any_number_of_openings_share_one_thread_that_ends_with_them() {
     let scratch = scratch();
-    Child::start(|| {
+    in_a_fork(|| {
         let tally = Arc::new(Tally::default());
         let waker = Waker::from(Arc::clone(&tally));
         let mut openings: Vec<_> = (0..100)
@@ -592,13 +454,12 @@ fn any_number_of_openings_share_one_thread_that_ends_with_them() {
         drop(openings.split_off(1));
         drop(waker);
         assert_eq!(Arc::strong_count(&tally), 2, "one waker is left, and this");
-        drop(scratch.create("s0"));
-        until("it is woken", || tally.0.load(Ordering::SeqCst) == 1);
+        drop(create(&scratch, "s0"));
+        until("it is woken", || tally.count() == 1);
         let opened = block_on(openings.remove(0)).expect("opened");
         assert_eq!(opened.header().name, "s0");
         until("the thread has ended", || threads() == 1);
-    })
-    .finish();
+    });
 }
 
 #[test]
@@ -615,7 +476,7 @@ fn who_may_only_read_awaits_and_closes_too() {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("ours");
     let (mut told, tell) = std::io::pipe().expect("a pipe");
     // Before there is a handle that may write, which would be the child's as well.
-    let child = Child::start(|| {
+    let child = start(|| {
         if is_root {
             // SAFETY: gives rights up, for good.
             assert_eq!(unsafe { libc::setgid(65534) }, 0);
@@ -641,5 +502,5 @@ fn who_may_only_read_awaits_and_closes_too() {
         told.read_exact(&mut [0]).expect("told");
         write(&stream, value);
     }
-    child.finish();
+    finish(child);
 }

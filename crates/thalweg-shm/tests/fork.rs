@@ -1,60 +1,23 @@
 //! What a forked child may and may not do with the handles it inherited.
 #![cfg(not(loom))]
-#![expect(unsafe_code, reason = "forking is a call into the C library")]
+
+#[path = "support/forking.rs"]
+#[expect(dead_code, reason = "for other tests")]
+mod forking;
 
 use std::io::{Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use thalweg_os::clock::deadline_after;
+use forking::{Scratch, finish, in_a_fork, scratch, soon, start, write};
 use thalweg_shm::stream::error::WriteError;
-use thalweg_shm::{
-    ArrayRef, DType, Patience, PublishOptions, Stream, StreamDirectory, StreamOptions,
-};
+use thalweg_shm::{DType, Patience, PublishOptions, Stream, StreamOptions};
 
-/// Forking copies locks as they are: no other test of this process may be inside one.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-struct Scratch {
-    directory: StreamDirectory,
-    _folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+fn create(scratch: &Scratch) -> Stream {
+    let options = StreamOptions::new(DType::Uint64, &[4]);
+    scratch.directory.create("s", &options).expect("created")
 }
 
-fn scratch() -> Scratch {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::Builder::new()
-        .prefix("thalweg-test-")
-        .tempdir_in("/dev/shm")
-        .expect("a folder");
-    Scratch {
-        directory: StreamDirectory::new(folder.path()),
-        _folder: folder,
-        _turn: turn,
-    }
-}
-
-impl Scratch {
-    fn create(&self) -> Stream {
-        let options = StreamOptions::new(DType::Uint64, &[4]);
-        self.directory.create("s", &options).expect("created")
-    }
-
-    fn lock_holder(&self) -> Option<u32> {
-        self.directory.stat("s").expect("open").lock_holder_pid
-    }
-}
-
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(Duration::from_secs(20)))
-}
-
-fn write(stream: &Stream, value: u64) {
-    let payload = [value; 4];
-    let frame = ArrayRef::from_slice(&payload, &[4]);
-    stream
-        .write(frame, PublishOptions::default(), soon())
-        .expect("written");
+fn lock_holder(scratch: &Scratch) -> Option<u32> {
+    scratch.directory.stat("s").expect("open").lock_holder_pid
 }
 
 fn newest(stream: &Stream) -> (u64, u64) {
@@ -63,39 +26,10 @@ fn newest(stream: &Stream) -> (u64, u64) {
     (publication.count, u64::from_ne_bytes(word))
 }
 
-/// A forked process.
-struct Child(libc::pid_t);
-
-impl Child {
-    /// Forks a process that runs `work` and nothing else.
-    fn start(work: impl FnOnce()) -> Self {
-        // SAFETY: the child runs `work` on its only thread and ends without returning.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(i32::from(outcome.is_err())) };
-        }
-        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
-        Self(pid)
-    }
-
-    fn finish(self) {
-        let mut status = 0;
-        // SAFETY: `status` is a local the kernel fills in.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!((waited, status), (self.0, 0), "the child failed");
-    }
-}
-
-fn in_a_fork(work: impl FnOnce()) {
-    Child::start(work).finish();
-}
-
 #[test]
 fn a_child_cannot_give_its_parents_lock_back() {
     let scratch = scratch();
-    let stream = scratch.create();
+    let stream = create(&scratch);
     let lock = stream.lock(soon()).expect("free");
     let mut inherited = Some(lock);
     in_a_fork(|| {
@@ -104,10 +38,10 @@ fn a_child_cannot_give_its_parents_lock_back() {
         let refused = stream.lock(Patience::until(0));
         refused.expect_err("the parent holds it");
     });
-    assert_eq!(scratch.lock_holder(), Some(std::process::id()));
+    assert_eq!(lock_holder(&scratch), Some(std::process::id()));
     assert_eq!(stream.lock_depth(), 1);
     drop(inherited);
-    assert_eq!(scratch.lock_holder(), None);
+    assert_eq!(lock_holder(&scratch), None);
     in_a_fork(|| write(&stream, 7));
     assert_eq!(newest(&stream), (1, 7));
 }
@@ -115,11 +49,11 @@ fn a_child_cannot_give_its_parents_lock_back() {
 #[test]
 fn a_child_cannot_abort_its_parents_frame() {
     let scratch = scratch();
-    let stream = scratch.create();
+    let stream = create(&scratch);
     write(&stream, 1);
     let mut loan = Some(stream.loan(soon()).expect("lent"));
     in_a_fork(|| drop(loan.take()));
-    assert_eq!(scratch.lock_holder(), Some(std::process::id()));
+    assert_eq!(lock_holder(&scratch), Some(std::process::id()));
     let mut loan = loan.take().expect("still the parent's");
     let mut array = loan.array().expect("mapped");
     array.copy_from(&[2u64; 4]).expect("of one layout");
@@ -130,10 +64,10 @@ fn a_child_cannot_abort_its_parents_frame() {
 #[test]
 fn a_child_has_no_frame_open_because_its_parent_had() {
     let scratch = scratch();
-    let stream = scratch.create();
+    let stream = create(&scratch);
     let mut loan = Some(stream.loan(soon()).expect("lent"));
     let (mut told, mut tell) = std::io::pipe().expect("a pipe");
-    let child = Child::start(|| {
+    let child = start(|| {
         let mut inherited = loan.take().expect("inherited");
         let refused = inherited.array().map(drop);
         assert!(matches!(refused, Err(WriteError::Inherited { .. })));
@@ -143,14 +77,14 @@ fn a_child_has_no_frame_open_because_its_parent_had() {
     });
     drop(loan);
     tell.write_all(&[1]).expect("told");
-    child.finish();
+    finish(child);
     assert_eq!(newest(&stream), (1, 3));
 }
 
 #[test]
 fn a_child_borrows_with_a_ticket_of_its_own() {
     let scratch = scratch();
-    let stream = scratch.create();
+    let stream = create(&scratch);
     write(&stream, 1);
     let frame = stream.borrow().expect("borrowed");
     let (mut inherited, mut kept) = (Some(frame), None);

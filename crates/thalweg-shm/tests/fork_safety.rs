@@ -1,111 +1,37 @@
 //! Forks at any moment, and what a child sees of the frames its parent had borrowed.
 #![cfg(not(loom))]
-#![expect(unsafe_code, reason = "forking is a call into the C library")]
+
+#[path = "support/forking.rs"]
+#[expect(dead_code, reason = "for other tests")]
+mod forking;
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use thalweg_os::clock::deadline_after;
-use thalweg_shm::{
-    ArrayRef, DType, Frame, Patience, PublishOptions, Stream, StreamDirectory, StreamOptions,
-    WaitPolicy,
-};
+use forking::{Scratch, finish, in_a_fork, scratch, soon, start, write};
+use thalweg_shm::{DType, Frame, Stream, StreamOptions, WaitPolicy};
 
-/// The tests fork, and count what they hold: one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// Seconds after which a child counts as hung.
-const WATCHDOG_S: u32 = 30;
-
-struct Scratch {
-    directory: StreamDirectory,
-    _folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
-}
-
-fn scratch() -> Scratch {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::Builder::new()
-        .prefix("thalweg-test-")
-        .tempdir_in("/dev/shm")
-        .expect("a folder");
-    Scratch {
-        directory: StreamDirectory::new(folder.path()),
-        _folder: folder,
-        _turn: turn,
-    }
-}
-
-impl Scratch {
-    fn create(&self, name: &str, slots: usize) -> Stream {
-        let options = StreamOptions {
-            slots,
-            ..StreamOptions::new(DType::Uint64, &[4])
-        };
-        self.directory.create(name, &options).expect("created")
-    }
-
-    fn open(&self, name: &str) -> Stream {
-        self.directory.open(name).expect("open")
-    }
-}
-
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(Duration::from_secs(20)))
-}
-
-fn write(stream: &Stream, value: u64) {
-    let payload = [value; 4];
-    let frame = ArrayRef::from_slice(&payload, &[4]);
-    stream
-        .write(frame, PublishOptions::default(), soon())
-        .expect("written");
+fn create(scratch: &Scratch, name: &str, slots: usize) -> Stream {
+    let options = StreamOptions {
+        slots,
+        ..StreamOptions::new(DType::Uint64, &[4])
+    };
+    scratch.directory.create(name, &options).expect("created")
 }
 
 fn contents(frame: &Frame) -> Vec<u64> {
     frame.array().to_vec().expect("u64")
 }
 
-/// A forked process.
-struct Child(libc::pid_t);
-
-impl Child {
-    /// Forks a process that runs `work` and nothing else, and is killed if that hangs.
-    fn start(work: impl FnOnce()) -> Self {
-        // SAFETY: the child runs `work` on its only thread and ends without returning.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: has the kernel end this process after a while.
-            unsafe { libc::alarm(WATCHDOG_S) };
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(i32::from(outcome.is_err())) };
-        }
-        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
-        Self(pid)
-    }
-
-    fn finish(self) {
-        let mut status = 0;
-        // SAFETY: `status` is a local the kernel fills in.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!(waited, self.0);
-        let hung = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGALRM;
-        assert!(!hung, "the child hung");
-        assert_eq!(status, 0, "the child failed");
-    }
-}
-
 /// Does everything that takes a lock of this process, on streams of its own and shared ones.
 fn use_streams(scratch: &Scratch, own_name: &str) {
-    let shared = scratch.open("shared");
+    let shared = scratch.directory.open("shared").expect("open");
     let before = shared.count();
     write(&shared, 7);
     assert!(shared.count() > before);
     // Others may hold all tickets.
     let borrowed = shared.borrow();
-    let fresh = scratch.create(own_name, 4);
+    let fresh = create(scratch, own_name, 4);
     write(&fresh, 1);
     let frame = fresh.borrow().expect("nobody else borrows");
     write(&fresh, 2);
@@ -127,7 +53,7 @@ fn use_streams(scratch: &Scratch, own_name: &str) {
 fn a_fork_at_any_moment_leaves_a_child_that_works() {
     const FORKS: u64 = 300;
     let scratch = scratch();
-    let _shared = scratch.create("shared", 6);
+    let _shared = create(&scratch, "shared", 6);
     let is_over = AtomicBool::new(false);
     let rounds = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -142,7 +68,7 @@ fn a_fork_at_any_moment_leaves_a_child_that_works() {
         }
         let forking = std::panic::AssertUnwindSafe(|| {
             for fork in 0..FORKS {
-                Child::start(|| use_streams(&scratch, &format!("child{fork}"))).finish();
+                in_a_fork(|| use_streams(&scratch, &format!("child{fork}")));
             }
         });
         let outcome = std::panic::catch_unwind(forking);
@@ -182,11 +108,11 @@ fn receive(mut from: &std::io::PipeReader) {
 #[test]
 fn an_inherited_frame_is_safe_once_it_was_used() {
     let scratch = scratch();
-    let stream = scratch.create("s", 4);
+    let stream = create(&scratch, "s", 4);
     write(&stream, 1);
     let signals = Signals::new();
     let mut frame = Some(stream.borrow().expect("borrowed"));
-    let child = Child::start(|| {
+    let child = start(|| {
         assert_eq!((stream.local_views(), stream.inherited_views()), (0, 1));
         let inherited = frame.take().expect("inherited");
         assert_eq!(contents(&inherited), [1; 4]);
@@ -212,17 +138,17 @@ fn an_inherited_frame_is_safe_once_it_was_used() {
     receive(&signals.done.0);
     assert_eq!(scratch.directory.stat("s").expect("open").borrowed, 0);
     send(&signals.go.1);
-    child.finish();
+    finish(child);
 }
 
 #[test]
 fn without_a_free_ticket_an_inherited_frame_depends_on_the_parent() {
     let scratch = scratch();
-    let stream = scratch.create("s", 3);
+    let stream = create(&scratch, "s", 3);
     write(&stream, 1);
     let signals = Signals::new();
     let mut frame = Some(stream.borrow().expect("the only ticket"));
-    let child = Child::start(|| {
+    let child = start(|| {
         let inherited = frame.take().expect("inherited");
         assert!(!inherited.is_protected(), "there is one ticket");
         assert_eq!(contents(&inherited), [1; 4], "the parent holds it");
@@ -242,17 +168,17 @@ fn without_a_free_ticket_an_inherited_frame_depends_on_the_parent() {
     drop(frame);
     (6..10).for_each(|value| write(&stream, value));
     send(&signals.go.1);
-    child.finish();
+    finish(child);
 }
 
 #[test]
 fn a_child_that_uses_nothing_takes_nothing() {
     let scratch = scratch();
-    let stream = scratch.create("s", 4);
+    let stream = create(&scratch, "s", 4);
     write(&stream, 1);
     let frame = stream.borrow().expect("borrowed");
     let signals = Signals::new();
-    let child = Child::start(|| {
+    let child = start(|| {
         send(&signals.done.1);
         receive(&signals.go.0);
     });
@@ -261,6 +187,6 @@ fn a_child_that_uses_nothing_takes_nothing() {
     assert_eq!(stat.attached_pids, [std::process::id()]);
     assert_eq!(stat.borrowed, 1);
     send(&signals.go.1);
-    child.finish();
+    finish(child);
     assert_eq!(contents(&frame), [1; 4]);
 }

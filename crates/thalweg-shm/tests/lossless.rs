@@ -1,70 +1,44 @@
 //! Lossless readers as their users see them, within one process and between two.
 #![cfg(not(loom))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(unsafe_code, reason = "forking is a call into the C library")]
+
+#[path = "support/forking.rs"]
+#[expect(dead_code, reason = "for other tests")]
+mod forking;
 
 use std::io::{Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use forking::{Child, Scratch, finish, scratch, soon, start, write};
 use thalweg_os::clock::deadline_after;
 use thalweg_shm::stream::error::{
     BorrowError, LosslessError, SubscribeError, WaitError, WriteError,
 };
 use thalweg_shm::{
     ArrayRef, DType, LosslessReader, LosslessStat, Patience, PublishOptions, StaleReason, Stream,
-    StreamDirectory, StreamOptions, WaitPolicy,
+    StreamOptions, WaitPolicy,
 };
 
-/// Forking copies locks as they are: no other test of this process may be inside one.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// A directory of its own per test.
-struct Scratch {
-    directory: StreamDirectory,
-    _folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+fn create(scratch: &Scratch, elements: usize, slots: usize) -> Stream {
+    create_that(scratch, elements, slots, false)
 }
 
-fn scratch() -> Scratch {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::Builder::new()
-        .prefix("thalweg-test-")
-        .tempdir_in("/dev/shm")
-        .unwrap();
-    Scratch {
-        directory: StreamDirectory::new(folder.path()),
-        _folder: folder,
-        _turn: turn,
-    }
+fn create_that(scratch: &Scratch, elements: usize, slots: usize, reuse_slots: bool) -> Stream {
+    let options = StreamOptions {
+        slots,
+        reuse_slots,
+        ..StreamOptions::new(DType::Uint64, &[elements])
+    };
+    scratch.directory.create("s", &options).unwrap()
 }
 
-impl Scratch {
-    fn stream(&self, elements: usize, slots: usize) -> Stream {
-        self.stream_that(elements, slots, false)
-    }
-
-    fn stream_that(&self, elements: usize, slots: usize, reuse_slots: bool) -> Stream {
-        let options = StreamOptions {
-            slots,
-            reuse_slots,
-            ..StreamOptions::new(DType::Uint64, &[elements])
-        };
-        self.directory.create("s", &options).unwrap()
-    }
-
-    /// A writer that waits for room holds the lock.
-    fn lock_holder(&self) -> Option<u32> {
-        self.directory.stat("s").unwrap().lock_holder_pid
-    }
-
-    fn lossless(&self) -> Vec<LosslessStat> {
-        self.directory.stat("s").unwrap().lossless
-    }
+/// A writer that waits for room holds the lock.
+fn lock_holder(scratch: &Scratch) -> Option<u32> {
+    scratch.directory.stat("s").unwrap().lock_holder_pid
 }
 
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(Duration::from_secs(20)))
+fn lossless(scratch: &Scratch) -> Vec<LosslessStat> {
+    scratch.directory.stat("s").unwrap().lossless
 }
 
 fn at_once() -> Patience<'static> {
@@ -79,10 +53,6 @@ fn try_write(stream: &Stream, value: u64, patience: Patience<'_>) -> Result<u64,
         .map(|publication| publication.count)
 }
 
-fn write(stream: &Stream, value: u64) {
-    try_write(stream, value, soon()).unwrap();
-}
-
 /// The next frame's count and value; all its elements are the same.
 fn next(reader: &mut LosslessReader) -> (u64, u64) {
     let frame = reader.next(WaitPolicy::Park, soon()).unwrap();
@@ -91,46 +61,10 @@ fn next(reader: &mut LosslessReader) -> (u64, u64) {
     (frame.publication().count, words[0])
 }
 
-/// A forked process.
-struct Child(libc::pid_t);
-
-impl Child {
-    /// Forks a process that runs `work` and nothing else.
-    fn start(work: impl FnOnce()) -> Self {
-        // SAFETY: the child runs `work` on its only thread and ends without returning.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(i32::from(outcome.is_err())) };
-        }
-        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
-        Self(pid)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.unsigned_abs()
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        // SAFETY: kill touches no memory; the pid is our child's, not waited for yet.
-        unsafe { libc::kill(self.0, signal) };
-    }
-
-    /// Waits for its end; returns the wait status.
-    fn finish(self) -> libc::c_int {
-        let mut status = 0;
-        // SAFETY: `status` is a local the kernel fills in.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!(waited, self.0);
-        status
-    }
-}
-
 /// Starts a child that subscribes, says so, and does nothing more until it is killed.
 fn idle_subscriber(scratch: &Scratch, budget: usize) -> Child {
     let (mut told, mut tell) = std::io::pipe().unwrap();
-    let child = Child::start(|| {
+    let child = start(|| {
         let stream = scratch.directory.open("s").unwrap();
         let _reader = stream.subscribe(budget).unwrap();
         tell.write_all(&[1]).unwrap();
@@ -149,7 +83,7 @@ fn a_slow_reader_loses_nothing_against_a_fast_writer() {
     let cases = [(2, 1), (2, 2), (3, 2), (4, 2), (4, 4), (5, 3)];
     let cases = cases.map(|case| [(case, false), (case, true)]);
     for ((slots, budget), reuse_slots) in cases.into_iter().flatten() {
-        let stream = scratch.stream_that(100, slots, reuse_slots);
+        let stream = create_that(&scratch, 100, slots, reuse_slots);
         let mut reader = stream.subscribe(budget).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| (1..=FRAMES).for_each(|value| write(&stream, value)));
@@ -167,7 +101,7 @@ fn a_slow_reader_loses_nothing_against_a_fast_writer() {
 #[test]
 fn frames_stay_in_place_until_they_are_given_back() {
     let scratch = scratch();
-    let stream = scratch.stream(64, 4);
+    let stream = create(&scratch, 64, 4);
     let mut reader = stream.subscribe(2).unwrap();
     write(&stream, 1);
     assert_eq!(next(&mut reader), (1, 1));
@@ -192,7 +126,7 @@ fn frames_stay_in_place_until_they_are_given_back() {
 #[test]
 fn the_error_names_the_reader_that_lags() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let child = idle_subscriber(&scratch, 2);
     let own = stream.subscribe(4).unwrap();
     write(&stream, 1);
@@ -209,7 +143,7 @@ fn the_error_names_the_reader_that_lags() {
             budget: 4,
         },
     ];
-    let mut listed = scratch.lossless();
+    let mut listed = lossless(&scratch);
     listed.sort_by_key(|stat| stat.budget);
     assert_eq!(listed, expected);
     let refused = try_write(
@@ -233,13 +167,13 @@ fn the_error_names_the_reader_that_lags() {
     child.signal(libc::SIGKILL);
     child.finish();
     drop(own);
-    assert_eq!(scratch.lossless(), []);
+    assert_eq!(lossless(&scratch), []);
 }
 
 #[test]
 fn a_killed_reader_holds_the_writer_no_longer_than_a_slice() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 3);
+    let stream = create(&scratch, 4, 3);
     // Killed before the writer waits: found dead at once, without any sleep.
     let child = idle_subscriber(&scratch, 1);
     write(&stream, 1);
@@ -251,21 +185,21 @@ fn a_killed_reader_holds_the_writer_no_longer_than_a_slice() {
     (3..=5).for_each(|value| write(&stream, value));
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| try_write(&stream, 6, soon()).unwrap());
-        while stream.count() == 5 && scratch.lock_holder().is_none() {
+        while stream.count() == 5 && lock_holder(&scratch).is_none() {
             std::thread::yield_now();
         }
         child.signal(libc::SIGKILL);
         assert_eq!(writer.join().unwrap(), 6);
     });
     child.finish();
-    assert_eq!(scratch.lossless(), []);
+    assert_eq!(lossless(&scratch), []);
     stream.borrow().expect("the ticket of its budget is free");
 }
 
 #[test]
 fn a_stopped_reader_is_alive_and_is_waited_for() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let child = idle_subscriber(&scratch, 1);
     child.signal(libc::SIGSTOP);
     write(&stream, 1);
@@ -283,7 +217,7 @@ fn a_stopped_reader_is_alive_and_is_waited_for() {
 #[test]
 fn an_interrupt_ends_the_wait_for_room() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let _reader = stream.subscribe(1).unwrap();
     write(&stream, 1);
     let interrupt = || true;
@@ -296,13 +230,13 @@ fn an_interrupt_ends_the_wait_for_room() {
         matches!(refused, WriteError::Interrupted { .. }),
         "{refused}"
     );
-    assert_eq!(scratch.lock_holder(), None, "the lock was given back");
+    assert_eq!(lock_holder(&scratch), None, "the lock was given back");
 }
 
 #[test]
 fn large_budgets_are_paid_with_tickets() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     write(&stream, 1);
     let refused = stream.subscribe(5).unwrap_err();
     assert!(
@@ -337,7 +271,7 @@ fn large_budgets_are_paid_with_tickets() {
 #[test]
 fn budgets_and_pins_never_leave_the_writer_without_a_slot() {
     let scratch = scratch();
-    let stream = scratch.stream(16, 5);
+    let stream = create(&scratch, 16, 5);
     let mut reader = stream.subscribe(4).unwrap();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| (1..=3000).for_each(|value| write(&stream, value)));
@@ -354,12 +288,12 @@ fn budgets_and_pins_never_leave_the_writer_without_a_slot() {
 #[test]
 fn readers_of_one_process_share_a_subscription() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 5);
+    let stream = create(&scratch, 4, 5);
     let mut patient = stream.subscribe(5).unwrap();
     (1..=4).for_each(|value| write(&stream, value));
     let mut strict = stream.duplicate().subscribe(1).unwrap();
     assert_eq!((patient.position(), strict.position()), (0, 4));
-    assert_eq!(scratch.lossless().len(), 1);
+    assert_eq!(lossless(&scratch).len(), 1);
     // The smallest budget and the slowest cursor hold for all.
     assert!(try_write(&stream, 5, at_once()).is_err());
     (1..=4).for_each(|count| assert_eq!(next(&mut patient), (count, count)));
@@ -374,7 +308,7 @@ fn readers_of_one_process_share_a_subscription() {
     assert!(try_write(&stream, 10, at_once()).is_err());
     (6..=9).for_each(|count| assert_eq!(next(&mut patient), (count, count)));
     drop(patient);
-    assert_eq!(scratch.lossless(), []);
+    assert_eq!(lossless(&scratch), []);
     (10..=99).for_each(|value| write(&stream, value));
 }
 
@@ -401,7 +335,7 @@ fn aborted_frames_are_no_frames() {
 #[test]
 fn the_frames_before_the_end_are_read() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let mut reader = stream.subscribe(2).unwrap();
     write(&stream, 1);
     write(&stream, 2);
@@ -419,7 +353,7 @@ fn the_frames_before_the_end_are_read() {
 #[test]
 fn closing_the_handle_ends_the_wait_of_its_reader() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let mut reader = stream.subscribe(2).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| match reader.next(WaitPolicy::Park, soon()) {
@@ -434,20 +368,20 @@ fn closing_the_handle_ends_the_wait_of_its_reader() {
 #[test]
 fn a_child_does_not_inherit_its_parents_readers() {
     let scratch = scratch();
-    let stream = scratch.stream(4, 4);
+    let stream = create(&scratch, 4, 4);
     let mut reader = Some(stream.subscribe(2).unwrap());
     write(&stream, 1);
-    let child = Child::start(|| {
+    let child = start(|| {
         let mut inherited = reader.take().unwrap();
         let refused = inherited.next(WaitPolicy::Park, soon()).map(drop);
         assert!(matches!(refused, Err(LosslessError::Inherited { .. })));
         let mut own = stream.subscribe(1).unwrap();
         drop(inherited);
-        assert_eq!(scratch.lossless().len(), 2, "the parent's and the child's");
+        assert_eq!(lossless(&scratch).len(), 2, "the parent's and the child's");
         assert_eq!(own.position(), 1);
         assert!(own.next(WaitPolicy::Park, at_once()).is_err());
     });
-    assert_eq!(child.finish(), 0, "the child failed");
+    finish(child);
     let mut reader = reader.unwrap();
     write(&stream, 2);
     assert!(
@@ -462,12 +396,12 @@ fn a_child_does_not_inherit_its_parents_readers() {
 fn two_processes_lose_nothing() {
     const FRAMES: u64 = 2000;
     let scratch = scratch();
-    let stream = scratch.stream(64, 4);
+    let stream = create(&scratch, 64, 4);
     let (mut told, mut tell) = std::io::pipe().unwrap();
     let children: Vec<Child> = [1, 2]
         .map(|budget| {
             let (scratch, tell) = (&scratch, &mut tell);
-            Child::start(move || {
+            start(move || {
                 let stream = scratch.directory.open("s").unwrap();
                 let mut reader = stream.subscribe(budget).unwrap();
                 tell.write_all(&[1]).unwrap();
@@ -480,6 +414,6 @@ fn two_processes_lose_nothing() {
     told.read_exact(&mut [0; 2]).unwrap();
     (1..=FRAMES).for_each(|value| write(&stream, value));
     for child in children {
-        assert_eq!(child.finish(), 0, "a child failed");
+        finish(child);
     }
 }

@@ -2,63 +2,30 @@
 #![cfg(all(target_os = "linux", not(loom)))]
 #![expect(
     unsafe_code,
-    reason = "forking and entering a namespace are calls into the C library"
+    reason = "entering a namespace is a call into the C library"
 )]
 
+#[path = "support/forking.rs"]
+#[expect(dead_code, reason = "for other tests")]
+mod forking;
+
 use std::io::{self, Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use forking::{Child, End, Scratch, finish, scratch, soon, write};
 use thalweg_os::clock::deadline_after;
-use thalweg_shm::{
-    ArrayRef, DType, Patience, PublishOptions, Stream, StreamDirectory, StreamOptions,
-};
+use thalweg_shm::{DType, Patience, Stream, StreamOptions};
 
-/// The tests fork: one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Words of a frame: enough for two writers at once to show.
 const WORDS: usize = 512;
 
-struct Scratch {
-    directory: StreamDirectory,
-    _folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+fn create(scratch: &Scratch) -> Stream {
+    let options = StreamOptions::new(DType::Uint64, &[WORDS]);
+    scratch.directory.create("s", &options).expect("created")
 }
 
-fn scratch() -> Scratch {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::Builder::new()
-        .prefix("thalweg-test-")
-        .tempdir_in("/dev/shm")
-        .expect("a folder");
-    Scratch {
-        directory: StreamDirectory::new(folder.path()),
-        _folder: folder,
-        _turn: turn,
-    }
-}
-
-impl Scratch {
-    fn create(&self) -> Stream {
-        let options = StreamOptions::new(DType::Uint64, &[WORDS]);
-        self.directory.create("s", &options).expect("created")
-    }
-
-    fn open(&self) -> Stream {
-        self.directory.open("s").expect("open")
-    }
-}
-
-fn soon() -> Patience<'static> {
-    Patience::until(deadline_after(Duration::from_secs(20)))
-}
-
-fn write(stream: &Stream, value: u64) {
-    let payload = [value; WORDS];
-    let frame = ArrayRef::from_slice(&payload, &[WORDS]);
-    stream
-        .write(frame, PublishOptions::default(), soon())
-        .expect("written");
+fn open(scratch: &Scratch) -> Stream {
+    scratch.directory.open("s").expect("open")
 }
 
 fn assert_whole(words: &[u64]) {
@@ -69,49 +36,29 @@ const EXIT_REFUSED: i32 = 77;
 
 /// Runs `work` as the first process of a pid namespace of its own, and returns that process's
 /// parent, which ends with the same code.
-fn start_in_namespace(work: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child runs on its only thread and ends without returning.
-    let outer = unsafe { libc::fork() };
-    if outer == 0 {
+fn start_in_namespace(work: impl FnOnce()) -> Child {
+    Child::start(|| {
         // SAFETY: changes what the children of this process are.
         let refused = unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0
             // SAFETY: as above; a user namespace grants what the first try lacked.
             && unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } != 0;
-        if refused {
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(EXIT_REFUSED) };
-        }
-        // SAFETY: as the fork above.
-        let inner = unsafe { libc::fork() };
-        if inner == 0 {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(i32::from(outcome.is_err())) };
-        }
-        let status = wait_for(inner);
-        let code = if libc::WIFEXITED(status) {
-            libc::WEXITSTATUS(status)
+        let code = if refused {
+            EXIT_REFUSED
         } else {
-            128 + libc::WTERMSIG(status)
+            match Child::start(work).finish() {
+                End::Exited(code) => code,
+                End::Killed => 128 + libc::SIGKILL,
+                End::OtherSignal(signal) => 128 + signal,
+            }
         };
         // SAFETY: ends the process at once.
         unsafe { libc::_exit(code) };
-    }
-    assert!(outer > 0, "fork: {}", io::Error::last_os_error());
-    outer
-}
-
-fn wait_for(pid: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` is a local the kernel fills in.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid, "waitpid: {}", io::Error::last_os_error());
-    status
+    })
 }
 
 /// True if the test may be done; tells if not, past the harness, which would hide it.
 fn may_make_namespaces() -> bool {
-    let may = wait_for(start_in_namespace(|| {})) == 0;
+    let may = start_in_namespace(|| {}).finish() == End::Exited(0);
     if !may {
         let hint = "this machine does not let processes make pid namespaces";
         writeln!(io::stderr(), "SKIPPED namespaces: {hint}").ok();
@@ -126,13 +73,13 @@ fn a_newcomer_of_another_namespace_is_never_taken_for_dead() {
     if !may_make_namespaces() {
         return;
     }
-    drop(scratch.create());
+    drop(create(&scratch));
     let (mut ended, end) = io::pipe().expect("a pipe");
     let child = start_in_namespace(|| {
         assert_eq!(std::process::id(), 1);
         for round in 0..ROUNDS {
             // A new row each time.
-            let stream = scratch.open();
+            let stream = open(&scratch);
             write(&stream, round);
             let frame = stream.borrow().expect("borrowed");
             let words = frame.array().to_vec::<u64>().expect("u64");
@@ -149,7 +96,7 @@ fn a_newcomer_of_another_namespace_is_never_taken_for_dead() {
     // Looks for the dead as often as it can, until the other end of the pipe is gone.
     let watching = std::thread::spawn(move || ended.read(&mut [0]).expect("readable"));
     while !watching.is_finished() {
-        let stream = scratch.open();
+        let stream = open(&scratch);
         write(&stream, u64::MAX);
         let (bytes, _) = stream.read(soon().deadline_ns).expect("readable");
         assert!(
@@ -157,7 +104,7 @@ fn a_newcomer_of_another_namespace_is_never_taken_for_dead() {
             "torn"
         );
     }
-    assert_eq!(wait_for(child), 0, "the child failed");
+    finish(child);
     let stat = scratch.directory.stat("s").expect("open");
     assert_eq!(stat.attached_pids, [0; 0]);
     assert_eq!((stat.borrowed, stat.lock_holder_pid), (0, None));
@@ -169,7 +116,7 @@ fn what_a_dead_process_of_another_namespace_held_comes_back() {
     if !may_make_namespaces() {
         return;
     }
-    let stream = scratch.create();
+    let stream = create(&scratch);
     write(&stream, 1);
     let (mut told, tell) = io::pipe().expect("a pipe");
     let child = start_in_namespace(|| {
@@ -187,12 +134,13 @@ fn what_a_dead_process_of_another_namespace_held_comes_back() {
     assert_eq!((stat.borrowed, stat.lock_holder_pid), (1, Some(1)));
     let refused = stream.lock(Patience::until(deadline_after(Duration::from_millis(50))));
     refused.expect_err("its holder lives");
-    let children = std::fs::read_to_string(format!("/proc/{child}/task/{child}/children"));
+    let pid = child.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.expect("readable");
     let inner: libc::pid_t = children.trim().parse().expect("one child");
     // SAFETY: kill touches no memory; the process is our grandchild, which waits for this.
     unsafe { libc::kill(inner, libc::SIGKILL) };
-    wait_for(child);
+    child.finish();
     drop(stream.lock(soon()).expect("its holder is dead"));
     let borrowed = [2, 3].map(|value| {
         write(&stream, value);

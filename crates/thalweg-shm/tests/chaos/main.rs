@@ -17,6 +17,7 @@
 mod act;
 mod board;
 #[path = "../support/child.rs"]
+#[expect(dead_code, reason = "for other tests")]
 mod child;
 mod frame;
 mod inspect;

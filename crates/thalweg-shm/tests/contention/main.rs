@@ -3,12 +3,9 @@
 //! The shares demanded here are far below what a quiet machine gives and far above what starving
 //! leaves; on a busy one a process may miss its turn now and then.
 #![cfg(all(target_os = "linux", not(loom)))]
-#![expect(
-    unsafe_code,
-    reason = "forking and killing are calls into the C library"
-)]
 
 #[path = "../support/child.rs"]
+#[expect(dead_code, reason = "for other tests")]
 mod child;
 
 use std::path::PathBuf;

@@ -1,4 +1,8 @@
 //! Forked processes: started, killed, waited for.
+#![expect(
+    unsafe_code,
+    reason = "forking and what belongs to it are calls into the C library"
+)]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +50,15 @@ impl Child {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    pub(crate) fn signal(&self, signal: c_int) {
+        // SAFETY: kill touches no memory; the pid is our child's, not waited for yet.
+        unsafe { libc::kill(self.pid, signal) };
+    }
+
     /// Kills the child wherever it is, and waits until it is gone.
     pub(crate) fn kill(mut self) -> End {
         self.end()
@@ -57,8 +70,7 @@ impl Child {
     }
 
     fn end(&mut self) -> End {
-        // SAFETY: kill touches no memory; the pid is our child's, not waited for yet.
-        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        self.signal(libc::SIGKILL);
         self.wait()
     }
 
