@@ -20,6 +20,7 @@ __all__ = [
     "LosslessReader",
     "Pending",
     "PendingOpen",
+    "PendingRows",
     "Pipeline",
     "PipelineConfig",
     "ReadFacts",
@@ -135,6 +136,11 @@ class PendingOpen:
     def cancel(self) -> None: ...
 
 @final
+class PendingRows:
+    def poll(self, woken: Callable[[], object]) -> RowProgress | None: ...
+    def cancel(self) -> None: ...
+
+@final
 class RowProgress:
     @property
     def count(self) -> int: ...
@@ -240,6 +246,7 @@ class Stream:
         timeout: float | None,
         wait: str,
     ) -> RowProgress: ...
+    def pending_rows(self, rows: int, after: int, of: RowProgress | None) -> PendingRows: ...
     def read_rows_into(
         self, progress: RowProgress, start: int, stop: int, out: object
     ) -> RowProgress | None: ...

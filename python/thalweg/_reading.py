@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from thalweg._arguments import check_duration, checked_after
 from thalweg._awaiting import awaited
 from thalweg._lossless import LosslessReader
-from thalweg._native import Frame, ReadFacts
+from thalweg._native import Frame, ReadFacts, RowProgress
 from thalweg._publication import Publication, publication
-from thalweg._rows import PartialFrame
+from thalweg._rows import PartialFrame, check_range
 from thalweg._writing import Writing
 
 WaitPolicy: TypeAlias = Literal["adaptive", "park", "spin"]
@@ -306,14 +306,31 @@ class Reading(Writing):
             ValueError: the stream is not progressive, or has no such rows.
             TimeoutError, StaleStreamError, KeyboardInterrupt, RuntimeError: as for `read_after`.
         """
-        if not 0 <= start <= stop:
-            raise ValueError(f"rows {start} to {stop} are no range")
+        check_range(start, stop)
         begun = None if more_of is None else more_of.progress
         progress = self._native.wait_rows(stop, checked_after(after), begun, timeout, wait)
-        payload = np.empty((stop - start, *self._shape[1:]), self._dtype)
-        now = self._native.read_rows_into(progress, start, stop, payload)
-        assert now is not None, "an array of the stream's own rows fits"
-        return PartialFrame(payload, now.count, start, now.rows, now.is_complete, now)
+        return self._rows_copied(progress, start, stop)
+
+    async def read_rows_async(
+        self,
+        stop: int,
+        *,
+        start: int = 0,
+        after: int = 0,
+        more_of: PartialFrame | None = None,
+        timeout: float | None = None,
+    ) -> PartialFrame:
+        """As `read_rows`, in asyncio; see `read_new_async`."""
+        check_range(start, stop)
+        after = checked_after(after)
+        check_duration(timeout)
+        begun = None if more_of is None else more_of.progress
+        progress = await awaited(
+            self._native.pending_rows(stop, after, begun),
+            timeout,
+            f"timed out waiting for {stop} rows of a frame of stream {self.name!r}",
+        )
+        return self._rows_copied(progress, start, stop)
 
     def borrow(self) -> Frame:
         """Borrow the newest frame: look at it in place, without a copy.
@@ -432,6 +449,12 @@ class Reading(Writing):
             timeout,
             f"timed out waiting for stream {self.name!r} to pass count {after}",
         )
+
+    def _rows_copied(self, progress: RowProgress, start: int, stop: int) -> PartialFrame:
+        payload = np.empty((stop - start, *self._shape[1:]), self._dtype)
+        now = self._native.read_rows_into(progress, start, stop, payload)
+        assert now is not None, "an array of the stream's own rows fits"
+        return PartialFrame(payload, now.count, start, now.rows, now.is_complete, now)
 
     def _peek(self, out: NDArray[Any] | None) -> tuple[NDArray[Any], ReadFacts]:
         """The newest slot in place, for the thread that holds the lock."""

@@ -26,3 +26,13 @@ class PartialFrame:
     """Whether the frame was published by then."""
     progress: RowProgress
     """The writing they belong to, to wait for more of it."""
+
+
+def check_range(start: int, stop: int) -> None:
+    """Refuse rows that are no range.
+
+    Raises:
+        ValueError: `start` is negative, or above `stop`.
+    """
+    if not 0 <= start <= stop:
+        raise ValueError(f"rows {start} to {stop} are no range")

@@ -43,7 +43,7 @@ mod native {
     use crate::pipeline::{ConfigHandle, PipelineHandle};
     #[pymodule_export]
     use crate::stream::{
-        LockScope, LockedMany, LosslessReader, Pending, PendingOpen, ReadFacts, RowProgress,
-        StreamHandle, any_pending, wait_any,
+        LockScope, LockedMany, LosslessReader, Pending, PendingOpen, PendingRows, ReadFacts,
+        RowProgress, StreamHandle, any_pending, wait_any,
     };
 }

@@ -24,8 +24,8 @@ pub use dtype::{DType, Element};
 #[cfg(not(loom))]
 pub use stream::{
     AnyAfter, Frame, HistoryFrame, Interrupt, LentMemory, Loan, LosslessFrame, LosslessReader,
-    LosslessStat, NextAfter, Opening, Patience, Peek, Publication, PublishOptions, Purged,
-    RowProgress, StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat, WaitPolicy,
-    WriteLock,
+    LosslessStat, NextAfter, NextRows, Opening, Patience, Peek, Publication, PublishOptions,
+    Purged, RowProgress, StaleReason, Stream, StreamDirectory, StreamOptions, StreamStat,
+    WaitPolicy, WriteLock,
 };
 pub use thalweg_os::account::{GroupError, group_id};

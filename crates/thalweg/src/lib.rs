@@ -50,9 +50,9 @@ pub use thalweg_pipeline as pipeline;
 pub use thalweg_shm as shm;
 pub use thalweg_shm::{
     AnyAfter, ArrayMut, ArrayRef, DType, Element, Frame, HistoryFrame, LentMemory, Loan,
-    LosslessFrame, LosslessReader, LosslessStat, NextAfter, Opening, Patience, Publication,
-    PublishOptions, Purged, RowProgress, Stream, StreamDirectory, StreamOptions, StreamStat,
-    WaitPolicy, WriteLock,
+    LosslessFrame, LosslessReader, LosslessStat, NextAfter, NextRows, Opening, Patience,
+    Publication, PublishOptions, Purged, RowProgress, Stream, StreamDirectory, StreamOptions,
+    StreamStat, WaitPolicy, WriteLock,
 };
 
 /// Every kind this crate brings: those of [`kernels`] and those of [`ao`].

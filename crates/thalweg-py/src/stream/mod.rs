@@ -13,7 +13,7 @@ pub(crate) use lock_scope::LockScope;
 pub(crate) use locked_many::LockedMany;
 pub(crate) use lossless::LosslessReader;
 use lossless::Subscription;
-pub(crate) use pending::{Pending, PendingOpen, any_pending};
+pub(crate) use pending::{Pending, PendingOpen, PendingRows, any_pending};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -214,21 +214,21 @@ impl StreamHandle {
     /// Gives one level back.
     fn give_lock_back(&self) -> PyResult<()> {
         let stream = self.stream()?;
-        let refuse = |reason: &str| {
+        let refuse = |whose: &str, hint: &str| {
             PyRuntimeError::new_err(format!(
-                "cannot release {} shared memory lock: stream {}",
-                reason,
+                "cannot release {whose} shared memory lock: stream {}{hint}",
                 error::quoted(&self.name)
             ))
         };
         let mut locks = self.own_locks();
         if stream.lock_depth() == 0 && !locks.is_empty() {
-            return Err(refuse("another thread's"));
+            let hint = "; only the thread that took it can give it back";
+            return Err(refuse("another thread's", hint));
         }
         // Only one thread at a time has levels, so these are the caller's.
         let lock = locks.pop();
         drop(locks);
-        lock.map(drop).ok_or_else(|| refuse("an unlocked"))
+        lock.map(drop).ok_or_else(|| refuse("an unlocked", ""))
     }
 
     fn wait_past(
@@ -697,6 +697,16 @@ impl StreamHandle {
         wait: &str,
     ) -> PyResult<RowProgress> {
         rows::wait(self, py, (after, of.as_deref()), rows, timeout, wait)
+    }
+
+    /// As `wait_rows`, for an event loop.
+    fn pending_rows(
+        &self,
+        rows: usize,
+        after: u64,
+        of: Option<PyRef<'_, RowProgress>>,
+    ) -> PyResult<PendingRows> {
+        rows::pending(self, (after, of.as_deref()), rows)
     }
 
     /// Copy rows `start..stop` of a frame into `out`; None if that is no array of so many rows.

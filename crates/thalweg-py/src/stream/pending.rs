@@ -1,15 +1,47 @@
 //! A wait that an event loop polls instead of a thread that sleeps.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::prelude::*;
 use thalweg::shm::stream::error::WaitError;
-use thalweg::{AnyAfter, NextAfter, Opening, Stream};
+use thalweg::{AnyAfter, NextAfter, NextRows, Opening, Stream};
 
 use super::StreamHandle;
+use super::rows::RowProgress;
 use crate::error;
+
+/// A future under way; nothing once it is over. Dropping it ends it.
+struct UnderWay<F>(Mutex<Option<F>>);
+
+impl<F: Future + Unpin> UnderWay<F> {
+    fn new(future: F) -> Self {
+        Self(Mutex::new(Some(future)))
+    }
+
+    /// What it came to; `None` if nothing yet, and then `woken` is called once when it is worth
+    /// asking again, by whatever thread.
+    fn poll(&self, woken: Py<PyAny>) -> Option<F::Output> {
+        let waker = Waker::from(Arc::new(Callback(woken)));
+        let mut future = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let polled = Pin::new(future.as_mut()?).poll(&mut Context::from_waker(&waker));
+        let Poll::Ready(outcome) = polled else {
+            return None;
+        };
+        // Dropped without the lock: it holds Python objects.
+        let over = future.take();
+        drop(future);
+        drop(over);
+        Some(outcome)
+    }
+
+    fn cancel(&self) {
+        let future = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(future);
+    }
+}
 
 /// What is awaited.
 enum Awaited {
@@ -17,37 +49,31 @@ enum Awaited {
     Any(AnyAfter),
 }
 
-impl Awaited {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, WaitError>> {
-        use std::future::Future;
-        match self {
+impl Future for Awaited {
+    type Output = Result<u64, WaitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
             Self::Count(count) => Pin::new(count).poll(context),
             Self::Any(any) => Pin::new(any).poll(context).map_ok(|index| index as u64),
         }
     }
 }
 
-/// A wait under way. Dropping it, or `cancel`, ends it.
+/// A wait for a count under way. Dropping it, or `cancel`, ends it.
 #[pyclass(frozen)]
-pub(crate) struct Pending {
-    /// `None` once it is over.
-    awaited: Mutex<Option<Awaited>>,
-}
+pub(crate) struct Pending(UnderWay<Awaited>);
 
 impl Pending {
-    fn new(awaited: Awaited) -> Self {
-        Self {
-            awaited: Mutex::new(Some(awaited)),
-        }
-    }
-
     /// As [`Pending::count`], but frames that were given up do not end it.
     pub(super) fn frame(stream: &Stream, after: u64) -> Self {
-        Self::new(Awaited::Count(stream.next_frame_after(after)))
+        Self(UnderWay::new(Awaited::Count(
+            stream.next_frame_after(after),
+        )))
     }
 
     pub(super) fn count(stream: &Stream, after: u64) -> Self {
-        Self::new(Awaited::Count(stream.next_after(after)))
+        Self(UnderWay::new(Awaited::Count(stream.next_after(after))))
     }
 }
 
@@ -56,31 +82,36 @@ impl Pending {
     /// The count, or the position of the stream that is ready; None if there is none yet, and then
     /// `woken` is called once when it is worth asking again, by whatever thread.
     fn poll(&self, woken: Py<PyAny>) -> PyResult<Option<u64>> {
-        let waker = Waker::from(Arc::new(Callback(woken)));
-        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(under_way) = awaited.as_mut() else {
-            return Ok(None);
-        };
-        match under_way.poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => Ok(None),
-            Poll::Ready(outcome) => {
-                // Dropped without the lock: it holds Python objects.
-                let over = awaited.take();
-                drop(awaited);
-                drop(over);
-                outcome.map(Some).map_err(error::of_wait)
-            }
-        }
+        self.0.poll(woken).transpose().map_err(error::of_wait)
     }
 
     /// End the wait.
     fn cancel(&self) {
-        let awaited = self
-            .awaited
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(awaited);
+        self.0.cancel();
+    }
+}
+
+/// A wait for rows under way.
+#[pyclass(frozen)]
+pub(crate) struct PendingRows(UnderWay<NextRows>);
+
+impl PendingRows {
+    pub(super) fn new(rows: NextRows) -> Self {
+        Self(UnderWay::new(rows))
+    }
+}
+
+#[pymethods]
+impl PendingRows {
+    /// Where the rows are; None as for `Pending.poll`.
+    fn poll(&self, woken: Py<PyAny>) -> PyResult<Option<RowProgress>> {
+        let outcome = self.0.poll(woken).transpose().map_err(error::of_rows)?;
+        Ok(outcome.map(RowProgress::new))
+    }
+
+    /// End the wait.
+    fn cancel(&self) {
+        self.0.cancel();
     }
 }
 
@@ -88,8 +119,7 @@ impl Pending {
 #[pyclass(frozen)]
 pub(crate) struct PendingOpen {
     is_readonly: bool,
-    /// `None` once it is over.
-    opening: Mutex<Option<Opening>>,
+    opening: UnderWay<Opening>,
 }
 
 #[pymethods]
@@ -98,38 +128,20 @@ impl PendingOpen {
     fn new(name: &str, is_readonly: bool) -> Self {
         Self {
             is_readonly,
-            opening: Mutex::new(Some(Stream::open_when_created(name))),
+            opening: UnderWay::new(Stream::open_when_created(name)),
         }
     }
 
     /// A handle of the stream; None as for `Pending.poll`.
     fn poll(&self, woken: Py<PyAny>) -> PyResult<Option<StreamHandle>> {
-        use std::future::Future;
-        let waker = Waker::from(Arc::new(Callback(woken)));
-        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(under_way) = opening.as_mut() else {
-            return Ok(None);
-        };
-        match Pin::new(under_way).poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => Ok(None),
-            Poll::Ready(outcome) => {
-                let over = opening.take();
-                drop(opening);
-                drop(over);
-                let stream = outcome.map_err(error::of_open)?;
-                Ok(Some(StreamHandle::opened(stream, self.is_readonly)))
-            }
-        }
+        let outcome = self.opening.poll(woken).transpose();
+        let stream = outcome.map_err(error::of_open)?;
+        Ok(stream.map(|stream| StreamHandle::opened(stream, self.is_readonly)))
     }
 
     /// End the wait.
     fn cancel(&self) {
-        let opening = self
-            .opening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(opening);
+        self.opening.cancel();
     }
 }
 
@@ -156,7 +168,8 @@ pub(crate) fn any_pending(streams: Vec<(PyRef<'_, StreamHandle>, u64)>) -> PyRes
         .iter()
         .map(|(stream, after)| (&**stream, *after))
         .collect();
-    Ok(Pending::new(Awaited::Any(Stream::any_after(&streams))))
+    let any = Awaited::Any(Stream::any_after(&streams));
+    Ok(Pending(UnderWay::new(any)))
 }
 
 /// The streams of open handles.

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use thalweg::{Patience, RowProgress as Progress};
 
+use super::pending::PendingRows;
 use super::{StreamHandle, policy_of};
 use crate::buffer::import::Buffer;
 use crate::error;
@@ -12,6 +13,12 @@ use crate::time::deadline_ns_of_duration;
 /// One writing of one frame, and how far it has come.
 #[pyclass(frozen, name = "RowProgress")]
 pub(crate) struct RowProgress(Progress);
+
+impl RowProgress {
+    pub(super) fn new(progress: Progress) -> Self {
+        Self(progress)
+    }
+}
 
 #[pymethods]
 impl RowProgress {
@@ -57,6 +64,19 @@ pub(super) fn wait(
         error::of_rows,
     )?;
     Ok(RowProgress(progress))
+}
+
+/// As [`wait`], for an event loop.
+pub(super) fn pending(
+    handle: &StreamHandle,
+    (after, of): (u64, Option<&RowProgress>),
+    rows: usize,
+) -> PyResult<PendingRows> {
+    let stream = handle.stream()?;
+    Ok(PendingRows::new(match of {
+        None => stream.next_rows(after, rows),
+        Some(begun) => stream.next_more_rows(&begun.0, rows),
+    }))
 }
 
 /// Copies rows `start..stop` into `out`; `None` if that is no array of so many rows.

@@ -5,9 +5,79 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Stream;
-use super::error::WaitError;
-use super::reactor::{self, Interest, Registration};
+use super::attachment::Attachment;
+use super::error::{RowsError, WaitError};
+use super::reactor::{self, FrameWanted, Interest, Registration, Wanted};
+use super::rows::{self, RowsWanted};
+use super::{RowProgress, Stream};
+
+/// A wait of one future, known to the reactor from its first poll on.
+#[derive(Debug)]
+struct Standing {
+    interest: Interest,
+    registration: Option<Registration>,
+}
+
+impl Standing {
+    fn of(stream: &Stream, wanted: Wanted) -> Self {
+        Self {
+            interest: Interest {
+                attachment: Arc::clone(&stream.attachment),
+                closed: Arc::clone(&stream.closed),
+                wanted,
+            },
+            registration: None,
+        }
+    }
+
+    fn attachment(&self) -> &Attachment {
+        &self.interest.attachment
+    }
+
+    /// True, once, if there is to be looked for what nobody rings for.
+    fn takes_note_of_trouble(&self) -> bool {
+        self.registration
+            .as_ref()
+            .is_some_and(Registration::takes_note_of_trouble)
+    }
+
+    /// An error if the name leads elsewhere. Looks at the file system.
+    fn check_stale(&self) -> Result<(), WaitError> {
+        match self.attachment().stale_reason() {
+            Some(reason) => Err(WaitError::Stale {
+                name: self.attachment().name(),
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns what a look found into what a poll says: the waker is called when to look again.
+    fn poll<T, E: From<WaitError>>(
+        &mut self,
+        looked: Result<Option<T>, E>,
+        context: &Context<'_>,
+    ) -> Poll<Result<T, E>> {
+        if let Some(outcome) = looked.transpose() {
+            self.registration = None;
+            return Poll::Ready(outcome);
+        }
+        let is_registered = self.registration.as_ref().is_some_and(|registration| {
+            registration.is_own() && registration.replace_waker(context.waker())
+        });
+        if !is_registered {
+            // What came since the look is found by the first look of the reactor.
+            match reactor::register(&self.interest, context.waker().clone()) {
+                Ok(registration) => self.registration = Some(registration),
+                Err(source) => {
+                    let name = self.attachment().name();
+                    return Poll::Ready(Err(WaitError::System { name, source }.into()));
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
 
 /// A wait for a publication with a count above a given one; see [`Stream::next_after`].
 ///
@@ -17,24 +87,20 @@ use super::reactor::{self, Interest, Registration};
 #[derive(Debug)]
 #[must_use = "futures do nothing until they are awaited"]
 pub struct NextAfter {
-    interest: Interest,
-    registration: Option<Registration>,
+    wanted: FrameWanted,
+    standing: Standing,
 }
 
 impl NextAfter {
-    fn look(&self) -> Option<Result<u64, WaitError>> {
-        if let Some(outcome) = self.interest.look().transpose() {
-            return Some(outcome);
+    fn look(&self) -> Result<Option<u64>, WaitError> {
+        let standing = &self.standing;
+        let found = self
+            .wanted
+            .look(standing.attachment(), &standing.interest.closed)?;
+        if found.is_none() && standing.takes_note_of_trouble() {
+            standing.check_stale()?;
         }
-        let attachment = &self.interest.attachment;
-        let notes_staleness = |registration: &Registration| registration.takes_note_of_staleness();
-        if self.registration.as_ref().is_some_and(notes_staleness)
-            && let Some(reason) = attachment.stale_reason()
-        {
-            let name = attachment.name();
-            return Some(Err(WaitError::Stale { name, reason }));
-        }
-        None
+        Ok(found)
     }
 }
 
@@ -42,24 +108,42 @@ impl Future for NextAfter {
     type Output = Result<u64, WaitError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(outcome) = self.look() {
-            self.registration = None;
-            return Poll::Ready(outcome);
-        }
-        let is_registered = self.registration.as_ref().is_some_and(|registration| {
-            registration.is_own() && registration.replace_waker(context.waker())
-        });
-        if !is_registered {
-            // A frame that came since the look is found by the first look of the reactor.
-            match reactor::register(&self.interest, context.waker().clone()) {
-                Ok(registration) => self.registration = Some(registration),
-                Err(source) => {
-                    let name = self.interest.attachment.name();
-                    return Poll::Ready(Err(WaitError::System { name, source }));
-                }
+        let looked = self.look();
+        self.standing.poll(looked, context)
+    }
+}
+
+/// A wait for rows of a frame of a progressive stream; see [`Stream::next_rows`] and
+/// [`Stream::next_more_rows`]. In all else as [`NextAfter`].
+#[derive(Debug)]
+#[must_use = "futures do nothing until they are awaited"]
+pub struct NextRows {
+    wanted: RowsWanted,
+    standing: Standing,
+}
+
+impl NextRows {
+    fn look(&self) -> Result<Option<RowProgress>, RowsError> {
+        let (attachment, standing) = (self.standing.attachment(), &self.standing);
+        self.wanted.check(attachment)?;
+        let found = self.wanted.look(attachment)?;
+        if found.is_none() {
+            rows::may_go_on(attachment, &standing.interest.closed)?;
+            if standing.takes_note_of_trouble() {
+                standing.check_stale()?;
+                self.wanted.check_writer(attachment)?;
             }
         }
-        Poll::Pending
+        Ok(found)
+    }
+}
+
+impl Future for NextRows {
+    type Output = Result<RowProgress, RowsError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let looked = self.look();
+        self.standing.poll(looked, context)
     }
 }
 
@@ -113,15 +197,33 @@ impl Stream {
         }
     }
 
+    /// As [`Stream::wait_rows`], as a future: the first `rows` rows of the frame being written, or of
+    /// the newest one, if its count is above `after`.
+    pub fn next_rows(&self, after: u64, rows: usize) -> NextRows {
+        self.future_rows(RowsWanted::above(after, rows))
+    }
+
+    /// As [`Stream::wait_more_rows`], as a future: the first `rows` rows of the same writing; an error
+    /// once it is given up or replaced.
+    pub fn next_more_rows(&self, progress: &RowProgress, rows: usize) -> NextRows {
+        self.future_rows(RowsWanted::of(progress, rows))
+    }
+
     fn future(&self, after: u64, heeds_aborts: bool) -> NextAfter {
+        let wanted = FrameWanted {
+            after,
+            heeds_aborts,
+        };
         NextAfter {
-            interest: Interest {
-                attachment: Arc::clone(&self.attachment),
-                closed: Arc::clone(&self.closed),
-                after,
-                heeds_aborts,
-            },
-            registration: None,
+            wanted,
+            standing: Standing::of(self, Wanted::Frame(wanted)),
+        }
+    }
+
+    fn future_rows(&self, wanted: RowsWanted) -> NextRows {
+        NextRows {
+            wanted,
+            standing: Standing::of(self, Wanted::Rows(wanted)),
         }
     }
 }

@@ -67,7 +67,7 @@ use error::{
 };
 pub use error::{StaleReason, WriteError};
 pub use frame::Frame;
-pub use future::{AnyAfter, NextAfter};
+pub use future::{AnyAfter, NextAfter, NextRows};
 pub use history::HistoryFrame;
 pub use lent::LentMemory;
 pub use loan::Loan;

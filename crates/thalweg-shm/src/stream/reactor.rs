@@ -1,9 +1,10 @@
 //! Sleeping on behalf of futures: one thread of this process for all of them.
 //!
-//! The thread sleeps on the heads of all awaited streams at once, and on a bell of its own that is
-//! rung when somebody joins or leaves. It wakes tasks and decides nothing else: a woken future
-//! looks for itself. A kernel watches up to 128 words in one call, so a process that awaits more
-//! than 127 *streams* at a time gets a further thread for each 127; waiters cost no thread.
+//! The thread sleeps on the words of all awaited streams at once, which are heads and the bells of
+//! progressive streams, and on a bell of its own that is rung when somebody joins or leaves. It wakes
+//! tasks and decides nothing else: a woken future looks for itself. A kernel watches up to 128 words
+//! in one call, so a process that awaits more than 127 *streams* at a time gets a further thread for
+//! each 127; waiters cost no thread.
 //!
 //! A forked child has no such thread, and locks of its parent's that may be held by threads it does
 //! not have. It leaves all of that alone and starts its own when it first awaits something.
@@ -21,7 +22,10 @@ use thalweg_os::{fork, futex, signal};
 
 use super::attachment::{Attachment, lock_ignoring_poison};
 use super::error::WaitError;
-use super::wait::{FIRST_NAP_NS, LONGEST_NAP_NS, SLICE_NS, look};
+use super::rows::{self, RowsWanted};
+use super::wait::{self, FIRST_NAP_NS, LONGEST_NAP_NS, SLICE_NS};
+use crate::protocol::sync;
+use crate::protocol::words::Head;
 
 /// Streams one thread watches: the kernel's limit, less the bell.
 const STREAMS_PER_THREAD: usize = 127;
@@ -33,21 +37,115 @@ const THREAD_NAME: &str = "thalweg-reactor";
 pub(crate) struct Interest {
     pub(crate) attachment: Arc<Attachment>,
     pub(crate) closed: Arc<AtomicBool>,
-    pub(crate) after: u64,
+    pub(super) wanted: Wanted,
+}
+
+/// What of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// A count.
+    Frame(FrameWanted),
+    /// Rows of a frame that may still be written.
+    Rows(RowsWanted),
+}
+
+/// A count that somebody waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameWanted {
+    /// One above this.
+    pub(super) after: u64,
     /// Whether a frame that was given up ends the wait with an error.
-    pub(crate) heeds_aborts: bool,
+    pub(super) heeds_aborts: bool,
+}
+
+impl FrameWanted {
+    /// The newest count if it is new enough; an error if it never will be.
+    pub(super) fn look(
+        &self,
+        attachment: &Attachment,
+        closed: &AtomicBool,
+    ) -> Result<Option<u64>, WaitError> {
+        wait::look(attachment, closed, self.heeds_aborts, self.after)
+    }
 }
 
 impl Interest {
-    /// The newest count if it is new enough; an error if it never will be.
-    pub(crate) fn look(&self) -> Result<Option<u64>, WaitError> {
-        look(
-            &self.attachment,
-            &self.closed,
-            self.heeds_aborts,
-            self.after,
-        )
+    /// Whether the wait is over, for whatever reason.
+    fn is_over(&self) -> bool {
+        let (attachment, closed) = (&self.attachment, &self.closed);
+        match &self.wanted {
+            Wanted::Frame(frame) => !matches!(frame.look(attachment, closed), Ok(None)),
+            Wanted::Rows(rows) => {
+                !matches!(rows.look(attachment), Ok(None))
+                    || rows::may_go_on(attachment, closed).is_err()
+            }
+        }
     }
+
+    fn word(&self) -> Word {
+        match self.wanted {
+            Wanted::Frame(_) => Word::Head,
+            Wanted::Rows(_) => Word::RowBell,
+        }
+    }
+
+    /// Whether `trouble` with its stream may end the wait.
+    fn minds(&self, trouble: Trouble) -> bool {
+        trouble.is_stale
+            || trouble.is_writer_dead
+                && matches!(self.wanted, Wanted::Rows(rows) if rows.minds_the_writer())
+    }
+}
+
+/// A word of a stream that is slept on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// Changes with every frame and every event.
+    Head,
+    /// Changes with every announcement of rows as well.
+    RowBell,
+}
+
+impl Word {
+    /// What it says now. If something comes after that, it will say something else.
+    fn value(self, attachment: &Attachment) -> u64 {
+        match self {
+            Self::Head => attachment.words().head().0,
+            Self::RowBell => attachment.words().row_bell().into(),
+        }
+    }
+
+    /// The half of `value` that the kernel compares.
+    fn futex_value(self, value: u64) -> u32 {
+        match self {
+            Self::Head => Head(value).futex(),
+            Self::RowBell => value as u32,
+        }
+    }
+
+    fn futex_word(self, attachment: &Attachment) -> &sync::AtomicU32 {
+        match self {
+            Self::Head => attachment.futex_word(),
+            Self::RowBell => &attachment.words().control.row_bell.bell,
+        }
+    }
+
+    /// Counts the caller as about to sleep on it.
+    fn announce_park(self, attachment: &Attachment) {
+        match self {
+            Self::Head => attachment.words().announce_park(),
+            Self::RowBell => attachment.words().announce_row_park(),
+        }
+    }
+}
+
+/// What nobody rings for, found at the end of a slice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    /// The name leads elsewhere.
+    is_stale: bool,
+    /// Whoever holds the writer lock has ended.
+    is_writer_dead: bool,
 }
 
 /// Has `waker` called once, as soon as a look is worth it.
@@ -72,8 +170,9 @@ pub(crate) fn look_again(attachment: &Arc<Attachment>) {
 pub(crate) struct Registration {
     watcher: Arc<Watcher>,
     attachment: Arc<Attachment>,
+    word: Word,
     id: u64,
-    is_stale: Arc<AtomicBool>,
+    is_in_trouble: Arc<AtomicBool>,
     fork_generation: u64,
 }
 
@@ -83,16 +182,18 @@ impl Registration {
         self.fork_generation == fork::generation()
     }
 
-    /// True, once, if the name was found to lead elsewhere.
-    pub(crate) fn takes_note_of_staleness(&self) -> bool {
-        self.is_stale.swap(false, Ordering::Relaxed)
+    /// True, once, if something was found that nobody rings for: that the name leads elsewhere, or
+    /// that the writer of awaited rows has ended.
+    pub(crate) fn takes_note_of_trouble(&self) -> bool {
+        self.is_in_trouble.swap(false, Ordering::Relaxed)
     }
 
     /// Has `waker` called instead of the one given before. False if that was called already.
     pub(crate) fn replace_waker(&self, waker: &Waker) -> bool {
         // Cloned before and dropped after the lock is held: both run foreign code.
         let fresh = waker.clone();
-        let replaced = self.watcher.replace_waker(&self.attachment, self.id, fresh);
+        let place = (&self.attachment, self.word);
+        let replaced = self.watcher.replace_waker(place, self.id, fresh);
         replaced.is_some()
     }
 }
@@ -100,7 +201,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         if self.is_own() {
-            self.watcher.remove(&self.attachment, self.id);
+            self.watcher.remove((&self.attachment, self.word), self.id);
         }
     }
 }
@@ -125,17 +226,18 @@ impl Reactor {
     fn register(&self, interest: &Interest, waker: Waker) -> io::Result<Registration> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let is_stale = Arc::new(AtomicBool::new(false));
+        let is_in_trouble = Arc::new(AtomicBool::new(false));
         let mut waiter = Waiter {
             interest: interest.clone(),
-            is_stale: Arc::clone(&is_stale),
+            is_in_trouble: Arc::clone(&is_in_trouble),
             waker,
         };
         let registration = |watcher: &Arc<Watcher>| Registration {
             watcher: Arc::clone(watcher),
             attachment: Arc::clone(&interest.attachment),
+            word: interest.word(),
             id,
-            is_stale: Arc::clone(&is_stale),
+            is_in_trouble: Arc::clone(&is_in_trouble),
             fork_generation: self.fork_generation,
         };
         let mut watchers = lock_ignoring_poison(&self.watchers);
@@ -168,19 +270,20 @@ impl Reactor {
 #[derive(Debug)]
 struct Waiter {
     interest: Interest,
-    is_stale: Arc<AtomicBool>,
+    is_in_trouble: Arc<AtomicBool>,
     waker: Waker,
 }
 
-/// One awaited stream.
+/// One awaited word of one stream.
 #[derive(Debug)]
 struct Watched {
     attachment: Arc<Attachment>,
+    word: Word,
     waiters: BTreeMap<u64, Waiter>,
-    /// The head at the last look at the waiters; `None` when they have to be looked at anyhow.
+    /// The word at the last look at the waiters; `None` when they have to be looked at anyhow.
     looked_at: Option<u64>,
-    /// The head at the last announcement of a sleep. While it has not changed, nothing was
-    /// published, so that announcement is still to be answered.
+    /// The word at the last announcement of a sleep. While it has not changed, there was nothing to
+    /// wake for, so that announcement is still to be answered.
     announced: Option<u64>,
 }
 
@@ -225,8 +328,8 @@ impl Watcher {
 
     fn add(&self, id: u64, waiter: Waiter, may_add_stream: bool) -> Result<(), Box<Waiter>> {
         let mut streams = lock_ignoring_poison(&self.streams);
-        let attachment = &waiter.interest.attachment;
-        match position(&streams, attachment) {
+        let (attachment, word) = (&waiter.interest.attachment, waiter.interest.word());
+        match position(&streams, (attachment, word)) {
             Some(index) => {
                 streams[index].looked_at = None;
                 streams[index].waiters.insert(id, waiter);
@@ -234,6 +337,7 @@ impl Watcher {
             None if may_add_stream && streams.len() < STREAMS_PER_THREAD => {
                 streams.push(Watched {
                     attachment: Arc::clone(attachment),
+                    word,
                     waiters: BTreeMap::from([(id, waiter)]),
                     looked_at: None,
                     announced: None,
@@ -247,18 +351,18 @@ impl Watcher {
     }
 
     /// The waker that was replaced, to be dropped by the caller.
-    fn replace_waker(&self, attachment: &Arc<Attachment>, id: u64, waker: Waker) -> Option<Waker> {
+    fn replace_waker(&self, place: Place<'_>, id: u64, waker: Waker) -> Option<Waker> {
         // Declared before the guard, so dropped after it when there is nothing to replace.
         let fresh = waker;
         let mut streams = lock_ignoring_poison(&self.streams);
-        let index = position(&streams, attachment)?;
+        let index = position(&streams, place)?;
         let waiter = streams[index].waiters.get_mut(&id)?;
         Some(std::mem::replace(&mut waiter.waker, fresh))
     }
 
-    fn remove(&self, attachment: &Arc<Attachment>, id: u64) {
+    fn remove(&self, place: Place<'_>, id: u64) {
         let mut streams = lock_ignoring_poison(&self.streams);
-        let Some(index) = position(&streams, attachment) else {
+        let Some(index) = position(&streams, place) else {
             return;
         };
         let waiter = streams[index].waiters.remove(&id);
@@ -277,9 +381,15 @@ impl Watcher {
 
     fn look_again(&self, attachment: &Arc<Attachment>) {
         let mut streams = lock_ignoring_poison(&self.streams);
-        if let Some(index) = position(&streams, attachment) {
-            streams[index].looked_at = None;
-            drop(streams);
+        let mut is_watched = false;
+        for watched in streams.iter_mut() {
+            if Arc::ptr_eq(&watched.attachment, attachment) {
+                watched.looked_at = None;
+                is_watched = true;
+            }
+        }
+        drop(streams);
+        if is_watched {
             self.ring();
         }
     }
@@ -298,11 +408,11 @@ impl Watcher {
     fn run(&self) {
         let mut slice_end_ns = monotonic_ns() + SLICE_NS;
         let mut nap_ns = FIRST_NAP_NS;
-        let mut stale = Vec::new();
+        let mut troubles = Vec::new();
         let mut is_slice_over = false;
         loop {
             let bell = self.bell.load(Ordering::SeqCst);
-            let Round { wakers, sleepers } = self.look_at_all(is_slice_over, &stale);
+            let Round { wakers, sleepers } = self.look_at_all(is_slice_over, &troubles);
             if !wakers.is_empty() {
                 nap_ns = FIRST_NAP_NS;
             }
@@ -317,17 +427,15 @@ impl Watcher {
             self.is_asleep.store(false, Ordering::SeqCst);
             let now_ns = monotonic_ns();
             is_slice_over = now_ns >= slice_end_ns;
-            stale.clear();
+            troubles.clear();
             if is_slice_over {
                 slice_end_ns = now_ns + SLICE_NS;
-                let gone = |sleeper: &&Sleeper| sleeper.attachment.stale_reason().is_some();
-                let gone = sleepers.iter().filter(gone);
-                stale.extend(gone.map(|sleeper| Arc::as_ptr(&sleeper.attachment)));
+                troubles.extend(sleepers.iter().map(Sleeper::trouble));
             }
         }
     }
 
-    /// Sleeps until a head or the bell changes or the slice is over. With nothing to watch, until
+    /// Sleeps until a stream's word or the bell changes or the slice is over. With nothing to watch, until
     /// the bell rings.
     fn sleep(&self, bell: u32, sleepers: &[Sleeper], slice_end_ns: u64, nap_ns: &mut u64) {
         if sleepers.is_empty() {
@@ -335,10 +443,11 @@ impl Watcher {
             return;
         }
         if self.means == Means::Futexes {
-            let heads = sleepers
-                .iter()
-                .map(|sleeper| (sleeper.attachment.futex_word(), sleeper.expected));
-            let words: Vec<_> = std::iter::once((&self.bell, bell)).chain(heads).collect();
+            let words = sleepers.iter().map(|sleeper| {
+                let word = sleeper.word.futex_word(&sleeper.attachment);
+                (word, sleeper.expected)
+            });
+            let words: Vec<_> = std::iter::once((&self.bell, bell)).chain(words).collect();
             if futex::wait_any(&words, slice_end_ns).is_some() {
                 return;
             }
@@ -349,34 +458,38 @@ impl Watcher {
     }
 
     /// Takes those out that a look is worth it for, and announces the sleep on all others' streams.
-    /// `stale` are streams whose name was found to lead elsewhere.
-    fn look_at_all(&self, is_slice_over: bool, stale: &[*const Attachment]) -> Round {
+    /// `troubles` are what was found of streams at the end of a slice.
+    fn look_at_all(&self, is_slice_over: bool, troubles: &[Found]) -> Round {
         let mut round = Round::default();
         let mut streams = lock_ignoring_poison(&self.streams);
         streams.retain_mut(|watched| {
-            // Before the look: if a frame comes after it, the head differs from this one.
-            let head = watched.attachment.words().head();
-            let is_stale = stale.contains(&Arc::as_ptr(&watched.attachment));
-            if is_slice_over || is_stale || watched.looked_at != Some(head.0) {
-                watched.looked_at = Some(head.0);
+            // Before the look: if something comes after it, the word differs from this one.
+            let value = watched.word.value(&watched.attachment);
+            if is_slice_over || watched.looked_at != Some(value) {
+                watched.looked_at = Some(value);
+                let found = (Arc::as_ptr(&watched.attachment), watched.word);
+                let found = troubles.iter().find(|(place, _)| *place == found);
+                let trouble = found.map_or(Trouble::default(), |&(_, trouble)| trouble);
                 let worth_it = watched.waiters.extract_if(.., |_, waiter| {
-                    is_stale || !matches!(waiter.interest.look(), Ok(None))
+                    waiter.interest.minds(trouble) || waiter.interest.is_over()
                 });
                 for (_, waiter) in worth_it {
-                    waiter.is_stale.store(is_stale, Ordering::Relaxed);
+                    let is_in_trouble = waiter.interest.minds(trouble);
+                    waiter.is_in_trouble.store(is_in_trouble, Ordering::Relaxed);
                     round.wakers.push(waiter.waker);
                 }
             }
             if watched.waiters.is_empty() {
                 return false;
             }
-            if watched.attachment.is_writable() && watched.announced != Some(head.0) {
-                watched.announced = Some(head.0);
-                watched.attachment.words().announce_park();
+            if watched.attachment.is_writable() && watched.announced != Some(value) {
+                watched.announced = Some(value);
+                watched.word.announce_park(&watched.attachment);
             }
             round.sleepers.push(Sleeper {
                 attachment: Arc::clone(&watched.attachment),
-                expected: head.futex(),
+                word: watched.word,
+                expected: watched.word.futex_value(value),
             });
             true
         });
@@ -391,16 +504,34 @@ struct Round {
     sleepers: Vec<Sleeper>,
 }
 
-/// A stream to sleep on, and the low half of the head that was looked at.
+/// A word to sleep on, and what it said when it was looked at.
 struct Sleeper {
     attachment: Arc<Attachment>,
+    word: Word,
     expected: u32,
 }
 
-fn position(streams: &[Watched], attachment: &Arc<Attachment>) -> Option<usize> {
+/// Trouble, and with which word of which stream.
+type Found = ((*const Attachment, Word), Trouble);
+
+impl Sleeper {
+    /// Asks the system what nobody rings for.
+    fn trouble(&self) -> Found {
+        let trouble = Trouble {
+            is_stale: self.attachment.stale_reason().is_some(),
+            is_writer_dead: self.word == Word::RowBell && self.attachment.is_writer_dead(),
+        };
+        ((Arc::as_ptr(&self.attachment), self.word), trouble)
+    }
+}
+
+/// A word of a stream in a watcher's list.
+type Place<'a> = (&'a Arc<Attachment>, Word);
+
+fn position(streams: &[Watched], (attachment, word): Place<'_>) -> Option<usize> {
     streams
         .iter()
-        .position(|watched| Arc::ptr_eq(&watched.attachment, attachment))
+        .position(|watched| Arc::ptr_eq(&watched.attachment, attachment) && watched.word == word)
 }
 
 #[cfg(test)]
@@ -433,10 +564,12 @@ mod tests {
                 interest: Interest {
                     attachment: Arc::clone(&stream.attachment),
                     closed: Arc::default(),
-                    after,
-                    heeds_aborts: true,
+                    wanted: Wanted::Frame(FrameWanted {
+                        after,
+                        heeds_aborts: true,
+                    }),
                 },
-                is_stale: Arc::default(),
+                is_in_trouble: Arc::default(),
                 waker: waker.clone(),
             };
             assert!(watcher.add(after, waiter, true).is_ok());

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thalweg_os::clock::monotonic_ns;
 use thalweg_os::futex::{self, Wake};
@@ -62,6 +62,76 @@ impl RowProgress {
     }
 }
 
+/// Rows that somebody waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowsWanted {
+    /// Of a frame whose count is above this,
+    after: u64,
+    /// so many,
+    rows: usize,
+    /// and of this writing alone.
+    of: Option<RowProgress>,
+}
+
+impl RowsWanted {
+    /// The first `rows` rows of any frame above `after`.
+    pub(super) fn above(after: u64, rows: usize) -> Self {
+        Self {
+            after,
+            rows,
+            of: None,
+        }
+    }
+
+    /// The first `rows` rows of one writing.
+    pub(super) fn of(progress: &RowProgress, rows: usize) -> Self {
+        Self {
+            after: progress.count().saturating_sub(1),
+            rows,
+            of: Some(*progress),
+        }
+    }
+
+    /// An error unless the stream has frames of so many rows.
+    pub(super) fn check(&self, attachment: &Attachment) -> Result<(), RowsError> {
+        attachment.check_rows(self.rows).map(drop)
+    }
+
+    /// Where they are, once they are there; an error if they never will be.
+    pub(super) fn look(&self, attachment: &Attachment) -> Result<Option<RowProgress>, RowsError> {
+        if let Some(begun) = &self.of {
+            let now = attachment.look_again(begun)?;
+            return Ok((now.rows >= self.rows).then_some(now));
+        }
+        let of_rows = attachment.rows_of_a_frame();
+        let is_enough = |progress: &Progress| {
+            progress.count() > self.after
+                && (progress.is_complete || progress.announced.max(1) >= self.rows.max(1))
+                && RowProgress::new(*progress, of_rows).rows >= self.rows
+        };
+        let words = attachment.words();
+        let found = words.live_rows().filter(is_enough);
+        let found = found.or_else(|| words.complete_rows().filter(is_enough));
+        Ok(found.map(|progress| RowProgress::new(progress, of_rows)))
+    }
+
+    /// An error if they are of a writing whose writer has ended. Asks the system.
+    pub(super) fn check_writer(&self, attachment: &Attachment) -> Result<(), RowsError> {
+        match &self.of {
+            Some(begun) if attachment.is_writer_dead() => Err(RowsError::FrameAborted {
+                name: attachment.name(),
+                count: begun.count(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the end of the writer ends the wait.
+    pub(super) fn minds_the_writer(&self) -> bool {
+        self.of.is_some()
+    }
+}
+
 impl Stream {
     /// Waits until the frame being written has `rows` rows, or a whole frame is there, whose count
     /// is above `after`. What is being written comes first. Frames that are given up meanwhile are
@@ -73,18 +143,8 @@ impl Stream {
         policy: WaitPolicy,
         patience: Patience<'_>,
     ) -> Result<RowProgress, RowsError> {
-        let of_rows = self.check_rows(rows)?;
-        let words = self.attachment.words();
-        self.wait_for_rows(after, policy, patience, |_is_slice| {
-            let is_enough = |progress: &Progress| {
-                progress.count() > after
-                    && (progress.is_complete || progress.announced.max(1) >= rows.max(1))
-                    && RowProgress::new(*progress, of_rows).rows >= rows
-            };
-            let found = words.live_rows().filter(is_enough);
-            let found = found.or_else(|| words.complete_rows().filter(is_enough));
-            Ok(found.map(|progress| RowProgress::new(progress, of_rows)))
-        })
+        let wanted = RowsWanted::above(after, rows);
+        self.wait_for_rows(&wanted, policy, patience)
     }
 
     /// Waits until the same writing has `rows` rows; an error once it is given up or replaced.
@@ -95,21 +155,8 @@ impl Stream {
         policy: WaitPolicy,
         patience: Patience<'_>,
     ) -> Result<RowProgress, RowsError> {
-        self.check_rows(rows)?;
-        let after = progress.count().saturating_sub(1);
-        self.wait_for_rows(after, policy, patience, |is_slice| {
-            let now = self.look_again(progress)?;
-            if now.rows >= rows {
-                return Ok(Some(now));
-            }
-            if is_slice && self.attachment.is_writer_dead() {
-                return Err(RowsError::FrameAborted {
-                    name: self.attachment.name(),
-                    count: progress.count(),
-                });
-            }
-            Ok(None)
-        })
+        let wanted = RowsWanted::of(progress, rows);
+        self.wait_for_rows(&wanted, policy, patience)
     }
 
     /// Copies rows of a frame, written or being written, into `out`, which has exactly their size.
@@ -138,7 +185,7 @@ impl Stream {
         target: NonNull<u8>,
         size_bytes: usize,
     ) -> Result<RowProgress, RowsError> {
-        let of_rows = self.check_rows(rows.end)?;
+        let of_rows = self.attachment.check_rows(rows.end)?;
         if rows.start > rows.end || rows.end > progress.rows {
             return Err(RowsError::Rows {
                 name: self.attachment.name(),
@@ -161,50 +208,17 @@ impl Stream {
         // SAFETY: `rows.end` rows lie inside the slot's payload; the caller vouches for the target of as
         // many bytes as are copied. The writer may come by; then the copy is not used.
         unsafe { copy_bytes(source, target.as_ptr(), expected_bytes) };
-        self.look_again(progress)
+        self.attachment.look_again(progress)
     }
 
-    /// How far the writing of `progress` has come; an error once it is given up or replaced.
-    fn look_again(&self, progress: &RowProgress) -> Result<RowProgress, RowsError> {
-        let (name, count) = (|| self.attachment.name(), progress.count());
-        match self.attachment.words().fate_of(&progress.progress) {
-            Fate::There(now) => Ok(RowProgress::new(now, self.shape()[0])),
-            Fate::Aborted => Err(RowsError::FrameAborted {
-                name: name(),
-                count,
-            }),
-            Fate::Replaced => Err(RowsError::Overtaken {
-                name: name(),
-                count,
-            }),
-        }
-    }
-
-    /// Rows of a frame, if that many can be asked for.
-    fn check_rows(&self, rows: usize) -> Result<usize, RowsError> {
-        let name = || self.attachment.name();
-        if !self.attachment.is_progressive() {
-            return Err(RowsError::NotProgressive { name: name() });
-        }
-        let of_rows = self.shape()[0];
-        if rows > of_rows {
-            return Err(RowsError::Rows {
-                name: name(),
-                of_rows,
-                found: rows,
-            });
-        }
-        Ok(of_rows)
-    }
-
-    /// Waits until `look` finds something. It is told whether a whole slice has passed without.
+    /// Waits until the rows are there.
     fn wait_for_rows(
         &self,
-        after: u64,
+        wanted: &RowsWanted,
         policy: WaitPolicy,
         patience: Patience<'_>,
-        look: impl Fn(bool) -> Result<Option<RowProgress>, RowsError>,
     ) -> Result<RowProgress, RowsError> {
+        self.attachment.check_rows(wanted.rows)?;
         let words = self.attachment.words();
         let began_ns = monotonic_ns();
         let mut slice_end_ns = began_ns + SLICE_NS;
@@ -212,10 +226,13 @@ impl Stream {
         loop {
             // Before the look: rows announced after it change the bell.
             let bell = words.row_bell();
-            if let Some(found) = look(is_slice)? {
+            if let Some(found) = wanted.look(&self.attachment)? {
                 return Ok(found);
             }
-            self.check_row_wait(after, is_slice, patience)?;
+            if is_slice {
+                wanted.check_writer(&self.attachment)?;
+            }
+            self.check_row_wait(wanted.after, is_slice, patience)?;
             let now_ns = monotonic_ns();
             let spins = match policy {
                 WaitPolicy::Park => false,
@@ -253,15 +270,8 @@ impl Stream {
         patience: Patience<'_>,
     ) -> Result<(), WaitError> {
         let name = || self.attachment.name();
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(WaitError::Closed { name: name() });
-        }
-        let reason = if is_slice {
-            self.attachment.stale_reason()
-        } else {
-            stale_state(self.attachment.words().state())
-        };
-        if let Some(reason) = reason {
+        may_go_on(&self.attachment, &self.closed)?;
+        if is_slice && let Some(reason) = self.attachment.stale_reason() {
             return Err(WaitError::Stale {
                 name: name(),
                 reason,
@@ -280,7 +290,59 @@ impl Stream {
     }
 }
 
+/// An error if there is a reason to wait for rows no longer.
+pub(super) fn may_go_on(attachment: &Attachment, closed: &AtomicBool) -> Result<(), WaitError> {
+    let name = || attachment.name();
+    if closed.load(Ordering::Relaxed) {
+        return Err(WaitError::Closed { name: name() });
+    }
+    match stale_state(attachment.words().state()) {
+        Some(reason) => Err(WaitError::Stale {
+            name: name(),
+            reason,
+        }),
+        None => Ok(()),
+    }
+}
+
 impl Attachment {
+    /// How far the writing of `progress` has come; an error once it is given up or replaced.
+    fn look_again(&self, progress: &RowProgress) -> Result<RowProgress, RowsError> {
+        let (name, count) = (|| self.name(), progress.count());
+        match self.words().fate_of(&progress.progress) {
+            Fate::There(now) => Ok(RowProgress::new(now, self.rows_of_a_frame())),
+            Fate::Aborted => Err(RowsError::FrameAborted {
+                name: name(),
+                count,
+            }),
+            Fate::Replaced => Err(RowsError::Overtaken {
+                name: name(),
+                count,
+            }),
+        }
+    }
+
+    /// Rows of a frame, if that many can be asked for.
+    pub(super) fn check_rows(&self, rows: usize) -> Result<usize, RowsError> {
+        let name = || self.name();
+        if !self.is_progressive() {
+            return Err(RowsError::NotProgressive { name: name() });
+        }
+        let of_rows = self.rows_of_a_frame();
+        if rows > of_rows {
+            return Err(RowsError::Rows {
+                name: name(),
+                of_rows,
+                found: rows,
+            });
+        }
+        Ok(of_rows)
+    }
+
+    fn rows_of_a_frame(&self) -> usize {
+        self.header.geometry.shape[0]
+    }
+
     /// Announces rows of a claimed slot.
     pub(super) fn announce_rows(&self, claim: Claim, rows: usize) -> Result<(), WriteError> {
         let words = self.writer_words().map_err(|source| WriteError::System {
@@ -293,7 +355,7 @@ impl Attachment {
     }
 
     /// True when the process that holds the writer lock has ended.
-    fn is_writer_dead(&self) -> bool {
+    pub(super) fn is_writer_dead(&self) -> bool {
         let lock = LockWord(self.words().control.writer.lock.load(Ordering::Acquire));
         lock.owner().is_some_and(|owner| self.is_dead(owner))
     }
