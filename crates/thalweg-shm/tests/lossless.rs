@@ -12,7 +12,7 @@ use std::time::Duration;
 use forking::{Child, Scratch, finish, scratch, soon, start, write};
 use thalweg_os::clock::deadline_after;
 use thalweg_shm::stream::error::{
-    BorrowError, LosslessError, SubscribeError, WaitError, WriteError,
+    BorrowError, LockError, LosslessError, SubscribeError, WaitError, WriteError,
 };
 use thalweg_shm::{
     ArrayRef, DType, LosslessReader, LosslessStat, Patience, PublishOptions, StaleReason, Stream,
@@ -168,6 +168,55 @@ fn the_error_names_the_reader_that_lags() {
     child.finish();
     drop(own);
     assert_eq!(lossless(&scratch), []);
+}
+
+#[test]
+fn who_queues_behind_a_writer_that_waits_is_told_whom_that_waits_for() {
+    let scratch = scratch();
+    let stream = create(&scratch, 4, 4);
+    let reader = idle_subscriber(&scratch, 1);
+    write(&stream, 1);
+    let writer = start(|| {
+        let stream = scratch.directory.open("s").unwrap();
+        write(&stream, 2);
+    });
+    let give_up = std::time::Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        assert!(std::time::Instant::now() < give_up, "it never waited");
+        let refused = stream.lock(at_once());
+        match refused.map(drop) {
+            Err(LockError::TimedOut {
+                waits_for: None, ..
+            })
+            | Ok(()) => std::thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
+    let LockError::TimedOut {
+        holder, waits_for, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    let (holding, lagging) = (writer.pid(), reader.pid());
+    assert_eq!((holder, waits_for), (Some(holding), Some(lagging)));
+    let text = error.to_string();
+    let expected =
+        format!("process {holding} holds it, and waits for a lossless reader in process {lagging}");
+    assert!(text.contains(&expected), "{text}");
+    reader.kill();
+    finish(writer);
+    assert_eq!(stream.count(), 2);
+    let lock = stream.lock(soon()).unwrap();
+    let refused = std::thread::scope(|scope| scope.spawn(|| stream.lock(at_once())).join());
+    assert!(matches!(
+        refused.unwrap(),
+        Err(LockError::TimedOut {
+            waits_for: None,
+            ..
+        })
+    ));
+    drop(lock);
 }
 
 #[test]

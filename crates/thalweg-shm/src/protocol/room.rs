@@ -46,6 +46,13 @@ impl Kept {
     }
 }
 
+/// Frames that `subscriber` has to be done with before the one after `head` may be begun.
+fn missing(head: Head, subscriber: Subscriber) -> u64 {
+    // A cursor ahead of the head was not written by the protocol, and binds nobody.
+    let behind = head.count().saturating_sub(subscriber.cursor);
+    (behind + 1).saturating_sub(u64::from(subscriber.budget))
+}
+
 enum Room {
     Free(Kept),
     Short(Subscriber),
@@ -127,9 +134,7 @@ impl Words<'_> {
             let Some(subscriber) = self.subscriber_or_sweep(row) else {
                 continue;
             };
-            // A cursor ahead of the head was not written by the protocol, and binds nobody.
-            let behind = head.count().saturating_sub(subscriber.cursor);
-            let missing = (behind + 1).saturating_sub(u64::from(subscriber.budget));
+            let missing = missing(head, subscriber);
             if missing > shortest.map_or(0, |(most, _)| most) {
                 shortest = Some((missing, subscriber));
             }
@@ -139,6 +144,17 @@ impl Words<'_> {
             Some((_, laggard)) => Room::Short(laggard),
             None => Room::Free(kept),
         }
+    }
+
+    /// The lossless reader that the holder of the writer lock waits for, if it waits. For anybody.
+    pub fn waited_for(&self) -> Option<Subscriber> {
+        if self.control.space.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let head = self.head();
+        self.subscribers()
+            .filter(|&subscriber| missing(head, subscriber) > 0)
+            .max_by_key(|&subscriber| missing(head, subscriber))
     }
 
     /// The subscription in `row`; clears the row's bit when there is none.

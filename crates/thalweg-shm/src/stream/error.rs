@@ -161,12 +161,18 @@ pub enum StaleReason {
 #[non_exhaustive]
 pub enum LockError {
     /// Somebody else held it until the deadline.
-    #[error("timed out waiting for the shared memory lock of stream {name:?}{}", held_by(*.holder))]
+    #[error(
+        "timed out waiting for the shared memory lock of stream {name:?}{}{}",
+        held_by(*.holder),
+        waiting_for(*.waits_for)
+    )]
     TimedOut {
         /// The stream.
         name: String,
         /// Pid of the holder, if another process.
         holder: Option<u32>,
+        /// Pid of the lossless reader that keeps the holder from going on, if one does.
+        waits_for: Option<u32>,
     },
     /// The caller's interrupt asked to stop.
     #[error("interrupted while waiting for the shared memory lock of stream {name:?}")]
@@ -203,6 +209,15 @@ fn held_by(holder: Option<u32>) -> String {
         || ": another thread of this process holds it".to_owned(),
         |pid| format!(": process {pid} holds it"),
     )
+}
+
+fn waiting_for(reader: Option<u32>) -> String {
+    reader.map_or_else(String::new, |pid| {
+        format!(
+            ", and waits for a lossless reader in process {pid}; let that read faster, subscribe it \
+             with a larger budget, or end it"
+        )
+    })
 }
 
 fn in_process(pid: Option<u32>) -> String {

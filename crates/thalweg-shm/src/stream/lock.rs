@@ -93,9 +93,11 @@ impl Attachment {
         if environment.is_interrupted() {
             LockError::Interrupted { name: self.name() }
         } else {
+            let laggard = self.words().waited_for();
             LockError::TimedOut {
                 name: self.name(),
                 holder,
+                waits_for: laggard.and_then(|laggard| self.pid_of(laggard.owner)),
             }
         }
     }
