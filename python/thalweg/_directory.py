@@ -202,6 +202,7 @@ def unlink(name: str) -> None:
     Raises:
         ValueError: the name is not possible.
         RuntimeError: the stream belongs to a running pipeline; the message names its process.
+        TimeoutError: a process keeps the stream's file locked; the message names it.
         OSError: this user may not remove it.
     """
     _native.unlink(checked_name(name))

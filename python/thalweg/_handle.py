@@ -107,6 +107,7 @@ class SharedMemory(Reading):
         Raises:
             StaleStreamError: the name leads to a newer generation, which is left alone.
             PermissionError: the handle is read-only.
+            TimeoutError: another process keeps the stream's file locked; the message names it.
             RuntimeError: as for `close`.
         """
         self._native.unlink()

@@ -17,5 +17,5 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
     account, affinity, arrivals, clock, descriptor, file, filesystem, fork, futex, limits, load,
-    mapping, per_process, process, random, scheduling, set_once, signal, terminal,
+    locked_file, mapping, per_process, process, random, scheduling, set_once, signal, terminal,
 };

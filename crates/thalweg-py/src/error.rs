@@ -82,6 +82,9 @@ fn of_system(message: &str, source: &io::Error) -> PyErr {
     // With a number OSError becomes the subclass that goes with it.
     match source.raw_os_error() {
         Some(number) => PyOSError::new_err((number, message.to_owned())),
+        None if source.kind() == io::ErrorKind::TimedOut => {
+            PyTimeoutError::new_err(message.to_owned())
+        }
         None => PyOSError::new_err(message.to_owned()),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thalweg_os::clock::deadline_after;
+use thalweg_os::locked_file::LockedFile;
 use thalweg_shm::stream::error::{CreateError, ReplaceError, UnlinkError, WaitError};
 use thalweg_shm::{
     ArrayRef, DType, Patience, PublishOptions, StaleReason, Stream, StreamDirectory, StreamOptions,
@@ -67,6 +68,34 @@ fn the_name_leads_to_the_new_stream_and_old_handles_stay_usable() {
     assert_eq!((old.count(), new.count()), (2, 1));
     assert!(matches!(old.unlink(), Err(UnlinkError::Stale { .. })));
     new.unlink().unwrap();
+    assert_eq!(scratch.files(), 0);
+}
+
+#[test]
+fn a_file_that_is_kept_locked_is_neither_removed_nor_replaced() {
+    let scratch = scratch();
+    let stream = scratch.directory.create("s", &options(4)).unwrap();
+    let path = scratch.folder.path().join("thalweg.s");
+    let held = LockedFile::open(&path).unwrap();
+    let errors = std::thread::scope(|scope| {
+        let removing = scope.spawn(|| stream.unlink().unwrap_err().to_string());
+        let by_name = scope.spawn(|| scratch.directory.unlink("s").unwrap_err().to_string());
+        let replacing = scope.spawn(|| {
+            let refused = scratch.directory.replace("s", &options(9));
+            refused.map(drop).unwrap_err().to_string()
+        });
+        [removing, by_name, replacing].map(|thread| thread.join().unwrap())
+    });
+    let holder = format!("process {} has kept the file locked", std::process::id());
+    for error in errors {
+        assert!(
+            error.contains(&holder) && error.contains("thalweg.s"),
+            "{error}"
+        );
+    }
+    assert_eq!((stream.stale_reason(), scratch.files()), (None, 1));
+    drop(held);
+    stream.unlink().unwrap();
     assert_eq!(scratch.files(), 0);
 }
 

@@ -286,48 +286,6 @@ pub fn open(path: &Path, access: Access) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// A file under its exclusive advisory lock.
-#[derive(Debug)]
-pub struct LockedFile {
-    identity: FileIdentity,
-    /// Carries the lock.
-    _descriptor: OwnedFd,
-}
-
-impl LockedFile {
-    /// Opens the file `path` leads to and waits for its lock. By then the name may lead elsewhere:
-    /// see [`LockedFile::is_at`].
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let descriptor = open(path, Access::ReadOnly)?;
-        lock_exclusive(&descriptor)?;
-        Ok(Self {
-            identity: FileFacts::of(&descriptor)?.identity,
-            _descriptor: descriptor,
-        })
-    }
-
-    /// Which file it is.
-    pub fn identity(&self) -> FileIdentity {
-        self.identity
-    }
-
-    /// Whether `path` leads to it.
-    pub fn is_at(&self, path: &Path) -> bool {
-        FileFacts::of_path(path).is_ok_and(|named| named.identity == self.identity)
-    }
-}
-
-/// Waits for the exclusive advisory lock of the file; the kernel releases it with the descriptor.
-pub fn lock_exclusive(file: impl AsFd) -> io::Result<()> {
-    loop {
-        match flock(&file, FlockOperation::LockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 /// Takes the exclusive advisory lock if it is free.
 pub fn try_lock_exclusive(file: impl AsFd) -> io::Result<bool> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -473,7 +431,10 @@ mod tests {
             assert_eq!(facts.identity, FileFacts::of_path(&name).unwrap().identity);
             drop(file);
             assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
-            assert!(LockedFile::open(&name).unwrap().is_at(&name), "not locked");
+            assert!(
+                try_lock_exclusive(open(&name, Access::ReadOnly).unwrap()).unwrap(),
+                "still locked"
+            );
         }
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -11,6 +11,7 @@ pub mod fork;
 pub mod futex;
 pub mod limits;
 pub mod load;
+pub mod locked_file;
 pub mod mapping;
 pub mod per_process;
 pub mod process;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thalweg_os::clock;
-use thalweg_os::file::{self, Access, FileFacts, LockedFile, UnpublishedFile};
+use thalweg_os::file::{self, Access, FileFacts, UnpublishedFile};
+use thalweg_os::locked_file::LockedFile;
 use thalweg_os::mapping::{Mapping, Protection};
 use thalweg_os::process::{Liveness, ProcessIdentity, boot_id};
 use thalweg_os::random::random_id;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use thalweg_os::file::LockedFile;
+use thalweg_os::locked_file::LockedFile;
 
 use super::attachment::Attachment;
 use super::directory::{announce, live_run};
