@@ -144,10 +144,10 @@ pub(crate) struct DumpArguments {
     /// The last COUNT frames, as far as the slots still hold them, along a leading axis
     #[arg(long, value_name = "COUNT", value_parser = positive_count)]
     pub(crate) history: Option<usize>,
-    /// Wait for a frame published from now on
+    /// Wait for a frame published from now on; with `--history`, for COUNT of them
     #[arg(long)]
     pub(crate) new: bool,
-    /// Seconds to wait for it; without a limit if not given
+    /// Seconds to wait for all of them; without a limit if not given
     #[arg(long, value_name = "SECONDS", requires = "new", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) timeout: Option<f64>,
     /// Format; without it what the name of the file says, else npy

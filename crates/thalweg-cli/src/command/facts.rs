@@ -83,6 +83,12 @@ impl Facts {
             "lock_is_contended": seen.lock_is_contended,
             "last_writer": seen.last_writer.as_ref().map(process_json),
             "slot_states": seen.slots.iter().map(slot_json).collect::<Vec<Value>>(),
+            "progressive": header.has(flags::PROGRESSIVE),
+            "unfinished": seen.unfinished.map(|frame| json!({
+                "count": frame.count,
+                "rows": frame.rows,
+                "of_rows": frame.of_rows,
+            })),
             "abandoned_frames": seen.abandoned_frames,
             "inconsistent": seen.is_inconsistent,
             "stale": seen.stale.map(|reason| reason.to_string()),

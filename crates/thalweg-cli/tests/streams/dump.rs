@@ -145,6 +145,36 @@ fn what_cannot_be_dumped_says_why() {
 }
 
 #[test]
+fn as_many_new_frames_are_waited_for_as_are_asked_for() {
+    let scratch = Scratch::new();
+    let stream = scratch.stream("s", 4);
+    publish(&stream, 1);
+    let mut child = scratch
+        .command(&["dump", "s", "--new", "--history", "3", "-o", "-"])
+        .spawn()
+        .unwrap();
+    let observer = scratch.directory.observe("s").unwrap();
+    for value in 2..=4 {
+        // It sleeps again after each frame but the last.
+        let sleeps = u64::from(value) - 1;
+        while observer.look().sleeps < sleeps {
+            assert!(child.try_wait().unwrap().is_none(), "too few frames");
+            std::thread::yield_now();
+        }
+        publish(&stream, value);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (shape, elements) = read_npy(&output.stdout);
+    assert_eq!(shape, "3, 2, 3");
+    assert_eq!([elements[0], elements[6], elements[12]], [2, 3, 4]);
+    scratch.refuses(
+        &["dump", "s", "--new", "--history", "2", "--timeout", "0.01"],
+        &["timed out"],
+    );
+}
+
+#[test]
 fn a_new_frame_is_waited_for() {
     let scratch = Scratch::new();
     let stream = scratch.stream("s", 4);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{Scratch, patience, publish, text};
 use serde_json::Value;
-use thalweg::StreamDirectory;
+use thalweg::{DType, PublishOptions, StreamDirectory, StreamOptions};
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines()
@@ -38,6 +38,34 @@ fn one_look_shows_every_stream_in_a_row() {
         "{}",
         lines[2]
     );
+}
+
+#[test]
+fn rows_of_an_unfinished_frame_are_shown() {
+    let scratch = Scratch::new();
+    let options = StreamOptions {
+        progressive: true,
+        ..StreamOptions::new(DType::Uint16, &[64, 3])
+    };
+    let stream = scratch.directory.create("s", &options).unwrap();
+    let state = || {
+        let table = scratch.succeeds(&["watch", "--once"]);
+        let json = scratch.succeeds(&["watch", "--once", "--json"]);
+        let unfinished = json_lines(&json)[0]["streams"][0]["unfinished"].clone();
+        (table.trim_end().to_owned(), unfinished)
+    };
+    assert!(matches!(state(), (table, Value::Null) if table.ends_with("empty")));
+    let mut loan = stream.loan(patience()).unwrap();
+    loan.fill_zeros().unwrap();
+    loan.announce_rows(12).unwrap();
+    let (table, unfinished) = state();
+    assert!(table.ends_with("empty, rows 12/64"), "{table}");
+    let expected = serde_json::json!({"count": 1, "rows": 12, "of_rows": 64});
+    assert_eq!(unfinished, expected);
+    loan.publish(PublishOptions::default()).unwrap();
+    assert!(matches!(state(), (table, Value::Null) if table.ends_with("ok")));
+    drop(stream.loan(patience()).unwrap());
+    assert!(matches!(state(), (table, Value::Null) if table.ends_with("ok")));
 }
 
 #[test]

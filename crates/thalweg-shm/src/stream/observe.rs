@@ -70,6 +70,17 @@ pub enum ObservedSlot {
     Frame(Publication),
 }
 
+/// Rows of a frame that is not published yet, in a progressive stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedRows {
+    /// Number the frame has once it is published.
+    pub count: u64,
+    /// Rows that can be read already.
+    pub rows: usize,
+    /// Rows of a whole frame.
+    pub of_rows: usize,
+}
+
 /// A stream as of one look. Its parts are read one after the other, while everybody goes on.
 #[derive(Clone, Debug)]
 pub struct Observation {
@@ -79,6 +90,8 @@ pub struct Observation {
     pub newest: Publication,
     /// The slots, by index.
     pub slots: Vec<ObservedSlot>,
+    /// The frame that is being written, or was when its writer died, if its rows can be read.
+    pub unfinished: Option<ObservedRows>,
     /// Processes that have a row: they have written, locked or borrowed. Those that only copy
     /// need none.
     pub attached: Vec<ObservedProcess>,
@@ -170,6 +183,7 @@ impl StreamObserver {
             observed_ns: monotonic_ns(),
             newest,
             slots: self.slots(),
+            unfinished: self.unfinished(),
             attached,
             pins: self.pins(),
             pin_limit: words.ticket_count(),
@@ -195,6 +209,19 @@ impl StreamObserver {
             sleeps: words.control.request.parks.load(Ordering::Relaxed),
             stale: stale_state(words.state()).or_else(|| self.attachment.stale_reason()),
         }
+    }
+
+    fn unfinished(&self) -> Option<ObservedRows> {
+        if !self.attachment.is_progressive() {
+            return None;
+        }
+        let of_rows = self.header().geometry.shape[0];
+        let live = self.attachment.words().live_rows()?;
+        (!live.is_complete).then(|| ObservedRows {
+            count: live.count(),
+            rows: live.announced.min(of_rows),
+            of_rows,
+        })
     }
 
     fn process(&self, id: AttachmentId) -> ObservedProcess {

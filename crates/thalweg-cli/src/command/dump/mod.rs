@@ -108,7 +108,10 @@ fn wait_for_new(
             .map(|timeout| deadline_after(Duration::from_secs_f64(timeout))),
         interrupt: Some(&is_interrupted),
     };
-    match stream.wait_for_frame(stream.count(), WaitPolicy::Park, patience) {
+    // As many as are to be written; those that the slots cannot hold are told of later.
+    let more = arguments.history.unwrap_or(1).saturating_sub(1) as u64;
+    let after = stream.count().saturating_add(more);
+    match stream.wait_for_frame(after, WaitPolicy::Park, patience) {
         Ok(_) => Ok(()),
         Err(WaitError::Interrupted { .. }) => Err(Failed::silently(Failed::INTERRUPTED)),
         Err(error) => Err(Failed::because(error)),

@@ -233,15 +233,20 @@ impl Stream {
         {
             return format!("held up by {}", process_word(&slow.process));
         }
-        match seen.stale {
+        let word = match seen.stale {
             Some(StaleReason::Unlinked) => "unlinked",
             Some(StaleReason::Replaced) => "replaced",
             Some(StaleReason::Ended) => "ended",
             None if seen.is_inconsistent => "incomplete write",
             None if seen.newest.count == 0 => "empty",
             None => "ok",
+        };
+        match seen.unfinished {
+            Some(frame) if seen.stale.is_none() => {
+                format!("{word}, rows {}/{}", frame.rows, frame.of_rows)
+            }
+            _ => word.to_owned(),
         }
-        .to_owned()
     }
 
     fn to_json(&self) -> Value {

@@ -96,6 +96,7 @@ mod tests {
             observed_ns,
             newest,
             slots: frames.iter().copied().map(ObservedSlot::Frame).collect(),
+            unfinished: None,
             attached: Vec::new(),
             pins: Vec::new(),
             pin_limit: 2,
