@@ -1,6 +1,6 @@
 //! Killing a process at one instruction after the other.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -69,8 +69,8 @@ pub(crate) enum Stops {
 /// The state before one instruction of the operation.
 struct Boundary {
     instruction_pointer: usize,
-    /// The process has not been at this address before.
-    is_first_visit: bool,
+    /// How many times the process has been at this address, this time included.
+    visit: usize,
     /// In the middle of one instruction that repeats itself.
     is_inside_copy: bool,
     /// The instruction before changed the segment, or called the system.
@@ -96,12 +96,16 @@ pub(crate) fn sweep(name: &str, operation: &Operation) {
     let began = Instant::now();
     let boundaries = scout(operation);
     let stops = choose(&boundaries, operation.stops);
-    let mut longest_wait = Duration::ZERO;
+    let landmarks = landmarks(&boundaries);
+    let (mut longest_wait, mut elsewhere) = (Duration::ZERO, 0);
     for &stop in &stops {
         let scene = operation.set_up();
         let mut tracee = operation.start(&scene);
-        reach(&mut tracee, &boundaries, stop);
+        reach(&mut tracee, &boundaries, &landmarks, stop);
         let instruction_pointer = tracee.instruction_pointer();
+        // Its way may differ from the first one's, by the digits of a pid for one thing.
+        let expected = boundaries.get(stop).map(|place| place.instruction_pointer);
+        elsewhere += usize::from(expected.is_some_and(|expected| expected != instruction_pointer));
         tracee.kill();
         let outcome = catch_unwind(AssertUnwindSafe(|| survive(&scene, operation.findings)));
         match outcome {
@@ -119,7 +123,8 @@ pub(crate) fn sweep(name: &str, operation: &Operation) {
         }
     }
     println!(
-        "{name}: {} instructions, killed at {}; lock back within {longest_wait:.1?}; took {:.1?}",
+        "{name}: {} instructions, killed at {} ({elsewhere} of them elsewhere than at first); lock \
+         back within {longest_wait:.1?}; took {:.1?}",
         boundaries.len(),
         stops.len(),
         began.elapsed()
@@ -147,14 +152,16 @@ fn scout(operation: &Operation) -> Vec<Boundary> {
     let scene = operation.set_up();
     let mut tracee = operation.start(&scene);
     let read = || std::fs::read(scene.file()).unwrap_or_default();
-    let (mut boundaries, mut visited): (Vec<Boundary>, _) = (Vec::new(), HashSet::new());
+    let (mut boundaries, mut visits): (Vec<Boundary>, _) = (Vec::new(), HashMap::new());
     let (mut shared, mut called_system) = (read(), false);
     loop {
         let instruction_pointer = tracee.instruction_pointer();
         let now = read();
+        let visit = visits.entry(instruction_pointer).or_insert(0);
+        *visit += 1;
         boundaries.push(Boundary {
             instruction_pointer,
-            is_first_visit: visited.insert(instruction_pointer),
+            visit: *visit,
             is_inside_copy: boundaries
                 .last()
                 .is_some_and(|before| before.instruction_pointer == instruction_pointer),
@@ -195,13 +202,30 @@ fn choose(boundaries: &[Boundary], stops: Stops) -> Vec<usize> {
     chosen
 }
 
-/// Brings a fresh process to a boundary: at full speed to the last address before it that is
-/// visited for the first time, the rest in steps.
-fn reach(tracee: &mut Tracee, boundaries: &[Boundary], stop: usize) {
-    let landmark = (0..=stop.min(boundaries.len() - 1))
-        .rfind(|&index| boundaries[index].is_first_visit)
-        .unwrap_or(0);
-    if landmark > 0 && tracee.run_to(boundaries[landmark].instruction_pointer) == Step::Done {
+/// For each boundary, the one before it from which the rest is fewest steps: run to at full speed,
+/// once for each visit to its address.
+fn landmarks(boundaries: &[Boundary]) -> Vec<usize> {
+    /// What such a run costs, in steps.
+    const RUN: usize = 4;
+    let (mut landmark, mut cost) = (0, 0);
+    let indexed = boundaries.iter().enumerate();
+    indexed
+        .map(|(index, boundary)| {
+            let own_cost = RUN * boundary.visit;
+            cost += 1;
+            if index == 0 || own_cost < cost {
+                (landmark, cost) = (index, if index == 0 { 0 } else { own_cost });
+            }
+            landmark
+        })
+        .collect()
+}
+
+/// Brings a fresh process to a boundary: at full speed to its landmark, the rest in steps.
+fn reach(tracee: &mut Tracee, boundaries: &[Boundary], landmarks: &[usize], stop: usize) {
+    let landmark = landmarks[stop.min(boundaries.len() - 1)];
+    let place = &boundaries[landmark];
+    if landmark > 0 && tracee.run_to(place.instruction_pointer, place.visit) == Step::Done {
         return;
     }
     for _ in landmark..stop {

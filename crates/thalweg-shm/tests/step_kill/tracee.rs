@@ -97,8 +97,23 @@ impl Tracee {
         }
     }
 
-    /// Runs the child at full speed to the first time that it is about to execute `address`.
-    pub(crate) fn run_to(&mut self, address: usize) -> Step {
+    /// Runs the child at full speed until it is about to execute `address` for the `visits`th time,
+    /// now included.
+    pub(crate) fn run_to(&mut self, address: usize, visits: usize) -> Step {
+        for visit in 1..=visits {
+            if visit > 1 && self.step() == Step::Done {
+                return Step::Done;
+            }
+            // One instruction may repeat itself.
+            let is_there = visit > 1 && self.instruction_pointer() == address;
+            if !is_there && self.run_to_next(address) == Step::Done {
+                return Step::Done;
+            }
+        }
+        Step::Next
+    }
+
+    fn run_to_next(&mut self, address: usize) -> Step {
         const BREAKPOINT: usize = 0xcc;
         let instruction = self.request(libc::PTRACE_PEEKTEXT, address, 0) as usize;
         // The child's own copy of the page: nobody else sees it.
