@@ -16,6 +16,7 @@ use thalweg_shm::protocol::Words;
 use thalweg_shm::protocol::publish::{Claim, Record};
 use thalweg_shm::protocol::rows::{Fate, Progress};
 use thalweg_shm::protocol::sync::{AtomicU64, Ordering, remove_full_fences};
+use thalweg_shm::protocol::words::Who;
 
 /// Rows of a frame.
 const ROWS: usize = 2;
@@ -170,6 +171,7 @@ fn what_became_of_a_frame_is_told() {
             Fate::There(now) => assert!(now.is_same_writing(&begun) && !now.is_complete),
             Fate::Aborted => {}
             Fate::Replaced => panic!("the first attempt was never complete"),
+            Fate::Marked => panic!("nobody pins"),
         });
         model.abort(claim);
         let again = model.begin();
@@ -177,6 +179,35 @@ fn what_became_of_a_frame_is_told() {
         model.commit(again);
         reader.join().expect("no panic");
         assert_eq!(model.words().fate_of(&begun), Fate::Aborted);
+    });
+}
+
+/// A writer comes by the slot of a frame that is pinned, and reads the ticket after it has marked it.
+#[test]
+fn a_pinned_frame_is_there_whoever_comes_by() {
+    explore("rows of a pinned frame", None, || {
+        let model = Model::new(3);
+        let words = model.words();
+        let own = words.register(Who(1)).expect("a row");
+        let pinned = words.pin(own).expect("published");
+        let kept = words.complete_rows().expect("published");
+        assert_eq!(kept.slot, pinned.slot);
+        (0..2).for_each(|_| model.commit(model.begin()));
+        // Next in turn is the pinned slot.
+        let writer = model.clone();
+        let writer = thread::spawn(move || {
+            let claim = writer.begin();
+            assert_ne!(claim.slot, pinned.slot);
+            writer.commit(claim);
+        });
+        let fate = loop {
+            match words.fate_of(&kept) {
+                Fate::Marked => thread::yield_now(),
+                fate => break fate,
+            }
+        };
+        assert_eq!(fate, Fate::There(kept));
+        writer.join().expect("no panic");
     });
 }
 

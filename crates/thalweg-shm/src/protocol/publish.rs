@@ -134,7 +134,7 @@ impl Words<'_> {
         }
     }
 
-    fn is_pinned(&self, slot: usize) -> bool {
+    pub(super) fn is_pinned(&self, slot: usize) -> bool {
         // Acquire pairs with the Release of `unpin`: the borrower's last access happened before.
         (0..self.ticket_count())
             .any(|index| Ticket(self.control.ticket(index).load(Ordering::Acquire)).names(slot))

@@ -44,6 +44,9 @@ pub enum Fate {
     Aborted,
     /// It was complete, and another frame is in its slot.
     Replaced,
+    /// A writer looks at its slot, which somebody has pinned, and has not looked at the pins yet:
+    /// soon the frame is there again. Or it died doing so.
+    Marked,
 }
 
 impl Words<'_> {
@@ -119,6 +122,11 @@ impl Words<'_> {
 
     /// What is in `slot`.
     fn rows_in(&self, slot: usize) -> Option<Progress> {
+        self.look_into(slot).map(|(progress, _)| progress)
+    }
+
+    /// The same, and whether the slot was marked as being written.
+    fn look_into(&self, slot: usize) -> Option<(Progress, bool)> {
         let header = self.slots.get(slot)?;
         // Acquire pairs with the Release in `announce_rows`: these rows are visible.
         let done = RowsDone(header.rows.load(Ordering::Acquire));
@@ -129,13 +137,14 @@ impl Words<'_> {
         }
         // The row count of another writing says nothing about this one.
         let is_own = done.tag() == sequence.tag();
-        Some(Progress {
+        let progress = Progress {
             slot,
             announced: if is_own { done.rows() } else { 0 },
             // A slot is complete before its frame is published, and a writer may die in between.
             is_complete: !sequence.is_busy() && self.head().count() >= sequence.count(),
             sequence: sequence.as_complete(),
-        })
+        };
+        Some((progress, sequence.is_busy()))
     }
 
     /// What became of a writing. Rows copied between two looks that both found it there are rows of
@@ -143,19 +152,20 @@ impl Words<'_> {
     pub fn fate_of(&self, progress: &Progress) -> Fate {
         // The copies come before this look. Pairs with the barrier after the busy mark in `begin`.
         fence(Ordering::Acquire);
-        for _ in 0..BUSY_ROUNDS {
-            let now = self.rows_in(progress.slot);
-            if let Some(now) = now
-                && now.is_same_writing(progress)
-            {
-                return Fate::There(now);
+        let mut is_marked = false;
+        for round in 0..BUSY_ROUNDS {
+            match self.look_into(progress.slot) {
+                Some((now, _)) if now.is_same_writing(progress) => return Fate::There(now),
+                // A writer that looks for a slot marks a pinned one for a moment, and leaves it as it
+                // was. One look tells both what is in there and that it is marked: after a second one
+                // it might be as it was, and count as gone.
+                Some((_, true)) => spin_loop(),
+                _ => break,
             }
-            let is_marked = Sequence(self.slots[progress.slot].sequence.load(Ordering::Acquire));
-            if !is_marked.is_busy() {
-                break;
-            }
-            // A writer that looks for a slot marks a pinned one for a moment, and leaves it as it was.
-            spin_loop();
+            is_marked = round + 1 == BUSY_ROUNDS;
+        }
+        if is_marked && self.is_pinned(progress.slot) {
+            return Fate::Marked;
         }
         let count = progress.count();
         let is_published = self.head().count() >= count;

@@ -20,6 +20,9 @@ use crate::segment::header::flags;
 /// A sleep is cut into slices of this length, to survive a writer that died, and to look whether
 /// the name still leads here.
 const SLICE_NS: u64 = 100_000_000;
+/// A writer looks at a pinned slot for nanoseconds, unless it is interrupted; if it takes longer than
+/// this, it died.
+const LONGEST_MARK_NS: u64 = 100_000_000;
 /// Rows that come within this time are not slept for: the cost of a few sleeps and wakes.
 const WORTH_SPINNING_NS: u64 = 10_000;
 
@@ -309,13 +312,27 @@ impl Attachment {
     /// How far the writing of `progress` has come; an error once it is given up or replaced.
     fn look_again(&self, progress: &RowProgress) -> Result<RowProgress, RowsError> {
         let (name, count) = (|| self.name(), progress.count());
-        match self.words().fate_of(&progress.progress) {
+        let mut give_up_ns = None;
+        let fate = loop {
+            match self.words().fate_of(&progress.progress) {
+                // The writer does not run just now.
+                Fate::Marked => {
+                    let now_ns = monotonic_ns();
+                    if now_ns >= *give_up_ns.get_or_insert(now_ns + LONGEST_MARK_NS) {
+                        break Fate::Replaced;
+                    }
+                    std::thread::yield_now();
+                }
+                fate => break fate,
+            }
+        };
+        match fate {
             Fate::There(now) => Ok(RowProgress::new(now, self.rows_of_a_frame())),
             Fate::Aborted => Err(RowsError::FrameAborted {
                 name: name(),
                 count,
             }),
-            Fate::Replaced => Err(RowsError::Overtaken {
+            Fate::Replaced | Fate::Marked => Err(RowsError::Overtaken {
                 name: name(),
                 count,
             }),
