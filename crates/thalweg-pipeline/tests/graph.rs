@@ -1,10 +1,11 @@
-//! The graph: streams' roles, neighbours, edges, text and JSON.
+//! The graph: streams' roles, neighbours, edges, feedback, text, JSON and drawings.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 use thalweg_pipeline::config::PipelineConfig;
-use thalweg_pipeline::graph::PipelineGraph;
+use thalweg_pipeline::graph::{PipelineGraph, feedback_problems};
 
 fn load(document: &str) -> PipelineConfig {
     PipelineConfig::from_yaml_str(document, Path::new("p.yaml"))
@@ -208,6 +209,10 @@ Orphaned Shared Memory:
         .to_string();
     let errors = "\nValidation Errors:\n- shared memory 'mid_frame2' has multiple producer kernels: copy_stage, scale_stage\n";
     assert!(text.ends_with(errors), "{text}");
+    assert_eq!(
+        PipelineGraph::from_config(&conflicting).validation_errors(),
+        ["shared memory 'mid_frame2' has multiple producer kernels: copy_stage, scale_stage"]
+    );
 }
 
 #[test]
@@ -226,6 +231,7 @@ fn json_for_programs() {
             "source_streams",
             "sink_streams",
             "orphaned_streams",
+            "validation_errors",
         ]
     );
     assert_eq!(
@@ -248,8 +254,10 @@ fn json_for_programs() {
             "name": "cameras",
             "kind": "example.cameras",
             "stream": "left",
+            "streams": ["left", "right"],
             "auxiliary": {"applied": "feedback"},
             "parameters": {},
+            "upstream_kernels": [],
             "downstream_kernels": ["join"],
         })
     );
@@ -264,6 +272,9 @@ fn json_for_programs() {
             "output": "joined",
             "outputs": ["joined", "half"],
             "auxiliary": {"dark": "dark"},
+            "operation": null,
+            "parameters": {},
+            "group": null,
             "upstream_kernels": [],
             "downstream_kernels": ["copier"],
         })
@@ -274,9 +285,11 @@ fn json_for_programs() {
             "name": "screen",
             "kind": "example.screen",
             "stream": "preview",
+            "outputs": [],
             "auxiliary": {},
             "parameters": {"title": "live"},
             "upstream_kernels": [],
+            "downstream_kernels": [],
         })
     );
     assert_eq!(
@@ -289,4 +302,214 @@ fn json_for_programs() {
         json!(["dark", "left", "preview", "right"])
     );
     assert_eq!(graph["orphaned_streams"], json!(["spare"]));
+    assert_eq!(graph["validation_errors"], json!([]));
+    assert_eq!(
+        graph["sinks"][0]["outputs"],
+        json!(["feedback", "report"]),
+        "what a sink writes"
+    );
+}
+
+/// A loop: telescope -> measure -> control -> mirror -> applied -> telescope.
+const LOOP: &str = "
+shared_memory:
+  - {name: image, shape: [4], dtype: float32}
+  - {name: slopes, shape: [4], dtype: float32}
+  - {name: offset, shape: [4], dtype: float32}
+  - {name: command, shape: [4], dtype: float32}
+  - {name: applied, shape: [4], dtype: float32}
+sources:
+  - {name: telescope, kind: example.telescope, stream: image, auxiliary: {state: applied}}
+kernels:
+  - {name: measure, kind: cpu.copy, input: image, output: slopes, propagate_frame_id: true}
+  - {name: control, kind: cpu.copy, inputs: [offset, slopes], output: command, propagate_frame_id: true}
+sinks:
+  - {name: mirror, kind: example.mirror, stream: command, outputs: [applied]}
+";
+
+fn feedback_of(document: &str, aliases: &[&str]) -> Vec<String> {
+    let aliases = aliases.iter().map(ToString::to_string).collect();
+    let required = BTreeMap::from([("telescope".to_owned(), aliases)]);
+    let problems = feedback_problems(&load(document), &required);
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn feedback_leads_back_through_kernels_that_propagate_frame_ids() {
+    assert_eq!(feedback_of(LOOP, &["state"]), [""; 0]);
+    assert_eq!(feedback_of(LOOP, &[]), [""; 0]);
+    for (what, document, aliases, expected) in [
+        (
+            "a missing alias",
+            LOOP.to_owned(),
+            ["actuators"],
+            "p.yaml:9:74: sources[0].auxiliary: source 'telescope': its feedback 'actuators' is not \
+             bound to a stream (hint: add `auxiliary: {actuators: STREAM}` with an output of a sink)",
+        ),
+        (
+            "what no sink writes",
+            LOOP.replace("state: applied", "state: command"),
+            ["state"],
+            "p.yaml:9:74: sources[0].auxiliary: source 'telescope': its feedback 'state' is the stream \
+             'command', which is no output of a sink (hint: list the stream under `outputs` of the \
+             sink that applies the frames)",
+        ),
+        (
+            "a kernel without frame ids",
+            LOOP.replace("output: slopes, propagate_frame_id: true", "output: slopes"),
+            ["state"],
+            "p.yaml:11:5: kernels[0].propagate_frame_id: kernel 'measure' needs propagate_frame_id: \
+             true, because the feedback 'state' of source 'telescope' passes through it (hint: add \
+             `propagate_frame_id: true`)",
+        ),
+        (
+            "a way that begins elsewhere",
+            LOOP.replace("inputs: [offset, slopes]", "input: offset"),
+            ["state"],
+            "p.yaml:9:74: sources[0].auxiliary: source 'telescope': its feedback 'state' cannot be \
+             followed back to it: the stream 'offset' on the way to sink 'mirror' has no kernel that \
+             writes it (hint: let the sink consume what is computed from this source's frames)",
+        ),
+        (
+            "a cycle",
+            LOOP.replace(
+                "input: image, output: slopes",
+                "input: command, output: slopes",
+            )
+            .replace("inputs: [offset, slopes]", "input: slopes"),
+            ["state"],
+            "p.yaml:9:74: sources[0].auxiliary: source 'telescope': its feedback 'state' cannot be \
+             followed back to it: the way from sink 'mirror' leads in a cycle through kernel 'measure' \
+             (hint: let the sink consume what is computed from this source's frames)",
+        ),
+    ] {
+        assert_eq!(feedback_of(&document, &aliases), [expected], "{what}");
+    }
+}
+
+/// Of two ways the one that carries frame ids counts.
+#[test]
+fn one_good_way_back_is_enough() {
+    let document = LOOP
+        .replace("inputs: [offset, slopes]", "inputs: [direct, slopes]")
+        .replace("name: offset", "name: direct")
+        .replace(
+            "sinks:",
+            "  - {name: shortcut, kind: cpu.copy, input: image, output: direct}\nsinks:",
+        );
+    assert_eq!(feedback_of(&document, &["state"]), [""; 0]);
+}
+
+/// Names may be anything, in every language of drawings.
+const ODD: &str = r##"
+shared_memory:
+  - {name: "a \"b\" <c> & 'd' \\ `e` #35;", shape: [2, 3], dtype: int8}
+  - {name: "line\nbreak", shape: [1], dtype: int8}
+  - {name: same, shape: [1], dtype: float32}
+sources: [{name: camera, kind: example.camera, stream: "a \"b\" <c> & 'd' \\ `e` #35;"}]
+kernels:
+  - {name: same, kind: "x<y>", input: "a \"b\" <c> & 'd' \\ `e` #35;", output: same, auxiliary: {"al\"ias<": "line\nbreak"}}
+sinks: [{name: screen, kind: null.sink, stream: same, auxiliary: ["line\nbreak"]}]
+"##;
+
+#[test]
+fn the_language_of_graphviz() {
+    let config = load(ODD);
+    assert_eq!(
+        PipelineGraph::from_config(&config).to_dot(),
+        r##"digraph pipeline {
+  node [fontname="sans-serif", fontsize=11, style=filled];
+  edge [fontname="sans-serif", fontsize=9];
+  v0 [label="a \"b\" <c> &amp; 'd' \\ `e` #35;\nint8 2x3", shape=oval, fillcolor="#f2f2f2"];
+  v1 [label="line�break\nint8 1", shape=oval, fillcolor="#f2f2f2"];
+  v2 [label="same\nfloat32 1", shape=oval, fillcolor="#f2f2f2"];
+  v3 [label="camera\nexample.camera", shape=box, fillcolor="#d7efdc"];
+  v4 [label="same\nx<y>", shape=box, fillcolor="#d8e6f7"];
+  v5 [label="screen\nnull.sink", shape=box, fillcolor="#f9e3cd"];
+  v3 -> v0;
+  v0 -> v4;
+  v1 -> v4 [style=dashed, label="al\"ias<"];
+  v4 -> v2;
+  v1 -> v5 [style=dashed];
+  v2 -> v5;
+}
+"##
+    );
+}
+
+#[test]
+fn the_language_of_mermaid() {
+    let config = load(ODD);
+    assert_eq!(
+        PipelineGraph::from_config(&config).to_mermaid(),
+        r##"flowchart TD
+  v0(["a #34;b#34; #60;c#62; #38; #39;d#39; #92; #96;e#96; #35;35#59;<br/>int8 2x3"]):::stream
+  v1(["line#65533;break<br/>int8 1"]):::stream
+  v2(["same<br/>float32 1"]):::stream
+  v3[/"camera<br/>example.camera"\]:::source
+  v4["same<br/>x#60;y#62;"]:::kernel
+  v5[\"screen<br/>null.sink"/]:::sink
+  v3 --> v0
+  v0 --> v4
+  v1 -. "al#34;ias#60;" .-> v4
+  v4 --> v2
+  v1 -.-> v5
+  v2 --> v5
+  classDef stream fill:#f2f2f2,stroke:#666,color:#111
+  classDef source fill:#d7efdc,stroke:#666,color:#111
+  classDef kernel fill:#d8e6f7,stroke:#666,color:#111
+  classDef sink fill:#f9e3cd,stroke:#666,color:#111
+"##
+    );
+}
+
+#[test]
+fn svg_of_anything() {
+    let config = load(ODD);
+    let svg = PipelineGraph::from_config(&config).to_svg();
+    assert_eq!(svg, PipelineGraph::from_config(&config).to_svg());
+    let name = "a &quot;b&quot; &lt;c&gt; &amp; 'd' \\ `e` #35;";
+    let title = format!("<title>stream {name}: int8 2x3</title>");
+    assert!(svg.contains(&title), "{svg}");
+    assert!(
+        svg.contains("<title>kernel same: x&lt;y&gt;</title>"),
+        "{svg}"
+    );
+    assert_eq!(svg.matches("<g class=\"stream\"><title>").count(), 3);
+    assert_eq!(svg.matches("marker-end=\"url(#head)\"").count(), 6);
+    assert_eq!(svg.matches("class=\"alias\"").count(), 1);
+    for token in ["NaN", "inf"] {
+        assert!(!svg.contains(token), "{token}");
+    }
+
+    let looped = load(LOOP);
+    let svg = PipelineGraph::from_config(&looped).to_svg();
+    let feedback = "<path class=\"auxiliary feedback\" d=\"M";
+    assert_eq!(svg.matches(feedback).count(), 1, "{svg}");
+}
+
+/// A document of many stages does not stall who draws it.
+#[test]
+fn a_long_chain_is_drawn() {
+    let names: Vec<String> = (0..2000).map(|index| format!("s{index}")).collect();
+    let streams: Vec<_> = names
+        .iter()
+        .map(|name| json!({"name": name, "shape": [1], "dtype": "int8"}))
+        .collect();
+    let kernels: Vec<_> = (1..names.len())
+        .map(|index| {
+            let auxiliary = &names[(index + 7) % names.len()];
+            json!({
+                "name": format!("k{index}"),
+                "kind": "cpu.copy",
+                "input": names[index - 1],
+                "output": names[index],
+                "auxiliary": [auxiliary],
+            })
+        })
+        .collect();
+    let document = json!({"shared_memory": streams, "kernels": kernels});
+    let config = PipelineConfig::from_json(&document, Path::new("/")).expect("valid");
+    let svg = PipelineGraph::from_config(&config).to_svg();
+    assert_eq!(svg.matches("<title>").count(), 2 * names.len() - 1);
 }

@@ -57,53 +57,59 @@ impl<'config> PipelineGraph<'config> {
     /// All arrows: those of sources (auxiliary, then outputs), of kernels (inputs, auxiliary,
     /// outputs) and of sinks (auxiliary, stream, outputs), each in declared order.
     pub fn edges(&self) -> Vec<Edge<'config>> {
+        let nodes = self.config().nodes();
+        nodes.flat_map(|node| self.edges_of(node)).collect()
+    }
+
+    /// The arrows of one node, in the order of [`Self::edges`].
+    pub(super) fn edges_of(&self, node: NodeConfig<'config>) -> Vec<Edge<'config>> {
         let mut edges = Vec::new();
-        for node in self.config().nodes() {
-            let read = |stream: &'config str, role| Edge {
-                source: stream,
-                target: node.name(),
-                role,
-                stream,
-            };
-            let written = |stream: &'config str, role| Edge {
-                source: node.name(),
-                target: stream,
-                role,
-                stream,
-            };
-            let auxiliary = node
-                .auxiliary()
-                .iter()
-                .map(|binding| read(&binding.stream, EdgeRole::Auxiliary(&binding.alias)));
-            let number = |streams: &[String], index| (streams.len() > 1).then_some(index);
-            let (triggers, outputs) = (node.triggers(), node.outputs());
-            match node {
-                NodeConfig::Source(_) => {
-                    edges.extend(auxiliary);
-                    edges.extend(outputs.iter().enumerate().map(|(index, stream)| {
-                        written(stream, EdgeRole::Source(number(outputs, index)))
-                    }));
-                }
-                NodeConfig::Kernel(_) => {
-                    edges.extend(triggers.iter().enumerate().map(|(index, stream)| {
+        let read = |stream: &'config str, role| Edge {
+            source: stream,
+            target: node.name(),
+            role,
+            stream,
+        };
+        let written = |stream: &'config str, role| Edge {
+            source: node.name(),
+            target: stream,
+            role,
+            stream,
+        };
+        let auxiliary = node
+            .auxiliary()
+            .iter()
+            .map(|binding| read(&binding.stream, EdgeRole::Auxiliary(&binding.alias)));
+        let number = |streams: &[String], index| (streams.len() > 1).then_some(index);
+        let (triggers, outputs) = (node.triggers(), node.outputs());
+        match node {
+            NodeConfig::Source(_) => {
+                edges.extend(auxiliary);
+                edges.extend(outputs.iter().enumerate().map(|(index, stream)| {
+                    written(stream, EdgeRole::Source(number(outputs, index)))
+                }));
+            }
+            NodeConfig::Kernel(_) => {
+                edges.extend(
+                    triggers.iter().enumerate().map(|(index, stream)| {
                         read(stream, EdgeRole::Input(number(triggers, index)))
-                    }));
-                    edges.extend(auxiliary);
-                    edges.extend(
-                        outputs
-                            .iter()
-                            .map(|stream| written(stream, EdgeRole::Output)),
-                    );
-                }
-                NodeConfig::Sink(_) => {
-                    edges.extend(auxiliary);
-                    edges.extend(triggers.iter().map(|stream| read(stream, EdgeRole::Sink)));
-                    edges.extend(
-                        outputs
-                            .iter()
-                            .map(|stream| written(stream, EdgeRole::SinkOutput)),
-                    );
-                }
+                    }),
+                );
+                edges.extend(auxiliary);
+                edges.extend(
+                    outputs
+                        .iter()
+                        .map(|stream| written(stream, EdgeRole::Output)),
+                );
+            }
+            NodeConfig::Sink(_) => {
+                edges.extend(auxiliary);
+                edges.extend(triggers.iter().map(|stream| read(stream, EdgeRole::Sink)));
+                edges.extend(
+                    outputs
+                        .iter()
+                        .map(|stream| written(stream, EdgeRole::SinkOutput)),
+                );
             }
         }
         edges

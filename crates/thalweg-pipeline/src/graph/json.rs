@@ -7,7 +7,7 @@ use crate::config::{AuxiliaryBinding, KernelConfig, SinkConfig, SourceConfig, St
 
 impl PipelineGraph<'_> {
     /// The whole graph: `shared_memory`, `sources`, `kernels`, `sinks`, `edges`, `source_streams`,
-    /// `sink_streams` and `orphaned_streams`. Programs rely on every key.
+    /// `sink_streams`, `orphaned_streams` and `validation_errors`. Programs rely on every key.
     pub fn to_json(&self) -> Json {
         let config = self.config();
         let list = |values: &mut dyn Iterator<Item = Json>| Json::Array(values.collect());
@@ -26,6 +26,7 @@ impl PipelineGraph<'_> {
             "source_streams": self.source_streams(),
             "sink_streams": self.sink_streams(),
             "orphaned_streams": self.orphaned_streams(),
+            "validation_errors": self.validation_errors(),
         })
     }
 
@@ -47,8 +48,10 @@ impl PipelineGraph<'_> {
             "name": source.name,
             "kind": source.kind,
             "stream": source.streams.first(),
+            "streams": source.streams,
             "auxiliary": auxiliary_json(&source.auxiliary),
             "parameters": source.parameters,
+            "upstream_kernels": self.upstream_kernels(&source.name),
             "downstream_kernels": self.downstream_kernels(&source.name),
         })
     }
@@ -63,6 +66,9 @@ impl PipelineGraph<'_> {
             "output": kernel.outputs.first(),
             "outputs": kernel.outputs,
             "auxiliary": auxiliary_json(&kernel.auxiliary),
+            "operation": kernel.operation,
+            "parameters": kernel.parameters,
+            "group": kernel.group,
             "upstream_kernels": self.upstream_kernels(&kernel.name),
             "downstream_kernels": self.downstream_kernels(&kernel.name),
         })
@@ -73,9 +79,11 @@ impl PipelineGraph<'_> {
             "name": sink.name,
             "kind": sink.kind,
             "stream": sink.stream,
+            "outputs": sink.outputs,
             "auxiliary": auxiliary_json(&sink.auxiliary),
             "parameters": sink.parameters,
             "upstream_kernels": self.upstream_kernels(&sink.name),
+            "downstream_kernels": self.downstream_kernels(&sink.name),
         })
     }
 }

@@ -2,13 +2,16 @@
 
 mod conflict;
 mod describe;
+mod drawing;
 mod edge;
+mod feedback;
 mod json;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use conflict::ProducerConflict;
 pub use edge::{Edge, EdgeRole};
+pub use feedback::feedback_problems;
 
 use crate::config::{NodeConfig, PipelineConfig};
 
@@ -178,6 +181,13 @@ impl<'config> PipelineGraph<'config> {
             stream,
             producers: ends.producers.clone(),
         })
+    }
+
+    /// What is wrong with the graph as such, in words, sorted by stream: streams that more than one
+    /// node writes. [`crate::config::validate`] says the same with places.
+    pub fn validation_errors(&self) -> Vec<String> {
+        let conflicts = self.conflicts();
+        conflicts.map(|conflict| conflict.to_string()).collect()
     }
 
     fn is_source(ends: &Ends<'_>) -> bool {
