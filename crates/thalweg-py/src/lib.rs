@@ -9,11 +9,15 @@
 //! from the interpreter.
 
 mod buffer;
+mod configuration;
 mod directory;
+mod endpoint;
 mod error;
 mod interrupt;
 mod kernels;
+mod node;
 mod numpy;
+mod observed;
 mod pipeline;
 mod stream;
 mod time;
@@ -31,7 +35,11 @@ mod native {
     #[pymodule_export]
     use crate::buffer::write_scope::WriteScope;
     #[pymodule_export]
+    use crate::configuration::{ConfigHandle, json_to_yaml, normalize_entry, yaml_to_json};
+    #[pymodule_export]
     use crate::directory::{create, list_streams, open, purge, stat, unlink};
+    #[pymodule_export]
+    use crate::endpoint::EndpointHandle;
     #[pymodule_export]
     use crate::error::{
         ConfigValidationError, InconsistentStreamError, ShmPipelineError, StaleStreamError,
@@ -40,10 +48,18 @@ mod native {
     #[pymodule_export]
     use crate::kernels::{kernel_kinds, run_kernel};
     #[pymodule_export]
-    use crate::pipeline::{ConfigHandle, PipelineHandle};
+    use crate::node::synthetic_input::SyntheticInput;
+    #[pymodule_export]
+    use crate::node::{KernelNode, SinkNode, SourceNode, check_node, node_kinds};
+    #[pymodule_export]
+    use crate::observed::observe;
+    #[pymodule_export]
+    use crate::pipeline::PipelineHandle;
     #[pymodule_export]
     use crate::stream::{
         LockScope, LockedMany, LosslessReader, Pending, PendingOpen, PendingRows, ReadFacts,
         RowProgress, StreamHandle, any_pending, wait_any,
     };
+    #[pymodule_export]
+    use crate::time::check_duration;
 }

@@ -1,62 +1,21 @@
-//! Pipelines: configurations, and their runs.
+//! The run of a pipeline.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use thalweg::pipeline::config;
-use thalweg::pipeline::runtime::{self, PipelineError, PipelineState, RunOptions, WorkerProgram};
+use thalweg::pipeline::runtime::{
+    self, NodeHost, PipelineError, PipelineState, RunOptions, WorkerProgram,
+};
 use thalweg_os::fork;
 
+use crate::configuration::ConfigHandle;
+use crate::endpoint::{self, EndpointHandle};
 use crate::error;
 use crate::stream::{Newness, Role, StreamHandle};
-
-/// A checked configuration.
-#[pyclass(frozen, name = "PipelineConfig")]
-pub(crate) struct ConfigHandle(config::PipelineConfig);
-
-#[pymethods]
-impl ConfigHandle {
-    /// Read a YAML file.
-    #[staticmethod]
-    fn from_yaml(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.detach(|| config::PipelineConfig::from_yaml_file(&path))
-            .map(Self)
-            .map_err(|problems| error::of_diagnostics(&problems))
-    }
-
-    /// Read a JSON document.
-    #[staticmethod]
-    fn from_json(text: &str, base_path: PathBuf) -> PyResult<Self> {
-        let document: serde_json::Value = serde_json::from_str(text)
-            .map_err(|error| error::ConfigValidationError::new_err(error.to_string()))?;
-        config::PipelineConfig::from_json(&document, &base_path)
-            .map(Self)
-            .map_err(|problems| error::of_diagnostics(&problems))
-    }
-
-    /// The configuration as a JSON document, defaults left out.
-    fn to_json(&self) -> String {
-        self.0.to_json().to_string()
-    }
-
-    #[getter]
-    fn base_path(&self) -> PathBuf {
-        self.0.base_path.clone()
-    }
-
-    #[getter]
-    fn source_path(&self) -> Option<PathBuf> {
-        self.0.source_path.clone()
-    }
-
-    /// Whether both describe the same pipeline.
-    fn equals(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
+use crate::time::duration_of;
 
 /// A pipeline from build to shutdown.
 #[pyclass(frozen, name = "Pipeline")]
@@ -72,18 +31,25 @@ pub(crate) struct PipelineHandle {
 
 #[pymethods]
 impl PipelineHandle {
-    /// A pipeline whose workers run `worker_program`; nothing is made yet.
+    /// A pipeline whose workers run `worker_program`; nothing is made yet. `hosts` names the nodes
+    /// that run elsewhere: in a program with arguments and a JSON document about the plugin, or in
+    /// this process.
     #[new]
     fn new(
         config: &ConfigHandle,
         worker_program: PathBuf,
         worker_start_timeout_s: f64,
+        hosts: Vec<(String, Option<HostProgram>)>,
     ) -> PyResult<Self> {
-        let start_timeout = seconds("worker_start_timeout", worker_start_timeout_s)?;
+        let start_timeout = duration_of("worker_start_timeout", worker_start_timeout_s)?;
+        let hosts = hosts
+            .into_iter()
+            .map(|(name, host)| Ok((name, host_of(host)?)));
         Ok(Self {
             config: config.0.clone(),
             options: RunOptions {
                 start_timeout,
+                hosts: hosts.collect::<PyResult<_>>()?,
                 ..RunOptions::new(WorkerProgram::new(worker_program))
             },
             pipeline: Mutex::new(None),
@@ -117,15 +83,34 @@ impl PipelineHandle {
         built.map_err(error::of_pipeline)
     }
 
+    /// Where the node `name`, which runs in this process, counts what it does.
+    fn endpoint(&self, py: Python<'_>, name: &str) -> PyResult<EndpointHandle> {
+        self.check_process()?;
+        let found = py.detach(|| self.lock().as_ref()?.endpoint(name));
+        found
+            .map(EndpointHandle)
+            .ok_or_else(|| endpoint::unknown(name))
+    }
+
+    /// Have everybody wait after the frame they are at.
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_pipeline(py, "pause", "RUNNING", runtime::Pipeline::pause)
+    }
+
+    /// Have everybody go on.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_pipeline(py, "resume", "PAUSED", runtime::Pipeline::resume)
+    }
+
     /// Start the workers and wait until they are ready.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        self.with_pipeline(py, "start", "built", runtime::Pipeline::start)
+        self.with_pipeline(py, "start", "BUILT", runtime::Pipeline::start)
     }
 
     /// End the workers; those that take longer than `timeout_s` are killed.
     fn stop(&self, py: Python<'_>, timeout_s: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout_s)?;
-        self.with_pipeline(py, "stop", "running, paused or failed", |pipeline| {
+        let timeout = duration_of("timeout", timeout_s)?;
+        self.with_pipeline(py, "stop", "RUNNING, PAUSED or FAILED", |pipeline| {
             pipeline.stop(timeout)
         })
     }
@@ -208,10 +193,17 @@ impl Drop for PipelineHandle {
     }
 }
 
-fn seconds(argument: &str, value_s: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value_s).map_err(|_out_of_range| {
-        pyo3::exceptions::PyValueError::new_err(format!(
-            "{argument} must be a number of seconds of at least 0, got {value_s}"
-        ))
+/// A program, its arguments, and a JSON document it gets with its order.
+type HostProgram = (PathBuf, Vec<String>, String);
+
+fn host_of(host: Option<HostProgram>) -> PyResult<NodeHost> {
+    let Some((program, arguments, plugin)) = host else {
+        return Ok(NodeHost::Caller);
+    };
+    let plugin = serde_json::from_str(&plugin)
+        .map_err(|error| PyRuntimeError::new_err(format!("not a JSON document: {error}")))?;
+    Ok(NodeHost::Program {
+        program: WorkerProgram { program, arguments },
+        plugin,
     })
 }

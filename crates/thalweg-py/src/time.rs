@@ -1,5 +1,7 @@
 //! Python's seconds and Rust's nanoseconds.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use thalweg_os::clock::monotonic_ns;
@@ -36,4 +38,19 @@ pub(crate) fn deadline_ns_of_duration(timeout: Option<f64>) -> PyResult<Option<u
         ))),
         timeout => deadline_ns(timeout),
     }
+}
+
+/// `value_s` as a duration; `argument` names it in the error.
+pub(crate) fn duration_of(argument: &str, value_s: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value_s).map_err(|_out_of_range| {
+        PyValueError::new_err(format!(
+            "{argument} must be a number of seconds of at least 0, got {value_s}"
+        ))
+    })
+}
+
+/// Complains about `value_s` unless it is a number of seconds; `argument` names it.
+#[pyfunction]
+pub(crate) fn check_duration(argument: &str, value_s: f64) -> PyResult<()> {
+    duration_of(argument, value_s).map(drop)
 }

@@ -8,7 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use thalweg::shm::stream::error::{LosslessError, ReadError, RowsError};
 use thalweg::{
-    ArrayRef, DType, LosslessReader, Patience, Publication, RowProgress, Stream, WaitPolicy,
+    ArrayMut, ArrayRef, DType, LosslessReader, Patience, Publication, RowProgress, Stream,
+    WaitPolicy,
 };
 
 /// The buffer of a C-contiguous array in native byte order, aligned for its dtype.
@@ -179,6 +180,39 @@ impl Buffer {
         // SAFETY: writable and `size_bytes` long. Should it be the slot this process has on loan: that
         // holds no complete frame while it can be written, so the two sides are disjoint.
         unsafe { stream.history_to_address(frames, self.address(), size_bytes, deadline_ns) }
+    }
+}
+
+impl Buffer {
+    /// Views for reading of all `read`, and for writing of all `written`; `None` if one of the
+    /// latter shares memory with another array, or was not asked for to be written.
+    pub(crate) fn views<'a>(
+        read: &'a [Self],
+        written: &'a mut [Self],
+    ) -> Option<(Vec<ArrayRef<'a>>, Vec<ArrayMut<'a>>)> {
+        for (index, output) in written.iter().enumerate() {
+            let mut others = read.iter().chain(&written[..index]);
+            if !output.is_writable || others.any(|other| output.overlaps(other)) {
+                return None;
+            }
+        }
+        let views = written.iter_mut().map(|output| {
+            // SAFETY: the exporter vouches for `shape` writable elements of `dtype` until the
+            // release; alignment was checked, and that no other view of this call overlaps it.
+            // Python code may change the elements meanwhile, which kernels bear: they go through
+            // raw pointers.
+            unsafe { ArrayMut::from_raw(output.address(), output.dtype, output.shape()) }
+        });
+        Some((read.iter().map(Self::array).collect(), views.collect()))
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let span = |buffer: &Self| {
+            let start = buffer.address().addr().get();
+            start..start + buffer.array().size_bytes()
+        };
+        let (own, others) = (span(self), span(other));
+        own.start < others.end && others.start < own.end
     }
 }
 

@@ -145,7 +145,8 @@ impl StreamHandle {
         self.slot().is_some()
     }
 
-    fn stream(&self) -> PyResult<Arc<Stream>> {
+    /// The stream, unless the handle is closed.
+    pub(crate) fn stream(&self) -> PyResult<Arc<Stream>> {
         self.slot().clone().ok_or_else(|| error::closed(&self.name))
     }
 
