@@ -22,6 +22,8 @@ def dumps(document: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
+    if isinstance(value, complex):
+        return {"real": value.real, "imag": value.imag}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(

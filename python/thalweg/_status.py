@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from thalweg._endpoints import Endpoint
+from thalweg.config import PipelineConfig, SinkConfig, SourceConfig
 
 _GROUP = {"kernel": "workers", "source": "sources", "sink": "sinks"}
 _FAILURE = {"kernel": "worker_failed", "source": "source_failed", "sink": "sink_failed"}
-# Under which health an entry counts where in the summary of workers.
+# Under which health a worker counts where in the summary.
 _SUMMARY = {
     "active": "active_workers",
     "finished": "stopped_workers",
@@ -21,74 +25,178 @@ _SUMMARY = {
 }
 
 
-def status_of(state: str, report: str | None) -> dict[str, Any]:
-    """The status, from the report of the runtime; there is none before the first build."""
-    native: dict[str, Any] = {"runtime_s": 0.0, "nodes": [], "failures": []}
-    if report is not None:
-        native = json.loads(report)
-    groups: dict[str, dict[str, Any]] = {"workers": {}, "sources": {}, "sinks": {}}
-    for node in native["nodes"]:
-        groups[_GROUP[node["role"]]][node["name"]] = _entry(node)
-    return {
-        "state": str(state),
-        "runtime_s": native["runtime_s"],
-        **groups,
-        "failures": [_failure(failure) for failure in native["failures"]],
-        "summary": _summary(groups),
-    }
+class Report:
+    """One look at a pipeline.
+
+    Args:
+        text: what the runtime reports, a JSON document; None before the first build.
+        config: the configuration.
+        endpoints: sources and sinks on threads of the manager, by name.
+    """
+
+    def __init__(
+        self, text: str | None, config: PipelineConfig, endpoints: Mapping[str, Endpoint]
+    ) -> None:
+        native: dict[str, Any] = {"runtime_s": 0.0, "nodes": [], "failures": []}
+        if text is not None:
+            native = json.loads(text)
+        self.runtime_s: float = native["runtime_s"]
+        self._at_ns: int = native.get("at_ns", time.monotonic_ns())
+        nodes: list[Any] = [*config.sources, *config.kernels, *config.sinks]
+        self._configs: dict[str, Any] = {node.name: node for node in nodes}
+        self._endpoints = endpoints
+        self.groups: dict[str, dict[str, Any]] = {"workers": {}, "sources": {}, "sinks": {}}
+        self.metrics: dict[str, Any] = {}
+        for node in native["nodes"]:
+            self.groups[_GROUP[node["role"]]][node["name"]] = self._entry(node)
+        self.failures = tuple(self._failure(failure) for failure in native["failures"])
+
+    def summary(self) -> dict[str, int]:
+        """Totals."""
+        workers = self.groups["workers"].values()
+        summary = {"workers_total": len(workers)} | dict.fromkeys(_SUMMARY.values(), 0)
+        for worker in workers:
+            summary[_SUMMARY[worker["health"]]] += 1
+        for group in ("sources", "sinks"):
+            entries = self.groups[group].values()
+            failed = [entry["health"] == "failed" for entry in entries]
+            summary[f"{group}_total"] = len(entries)
+            summary[f"active_{group}"] = _count(
+                entry["alive"] and not is_failed
+                for entry, is_failed in zip(entries, failed, strict=True)
+            )
+            summary[f"failed_{group}"] = _count(failed)
+        return summary
+
+    def _entry(self, node: dict[str, Any]) -> dict[str, Any]:
+        entry = {
+            "name": node["name"],
+            "kind": node["kind"],
+            "pid": node["pid"],
+            "alive": node["health"] not in ("failed", "stopped", "finished")
+            and node["pid"] is not None,
+            "exitcode": node["exit_code"],
+            "cpu_slot": _cpu_slot(node),
+            "health": node["health"],
+            "idle_s": node["idle_s"],
+            "last_metric_age_s": node["idle_s"],
+            "restarts": node.get("restarts", 0),
+            "throughput_hz": node["rate_hz"],
+            "deadline_missed": node.get("deadline_missed", 0),
+            "figures": {figure["name"]: figure["value"] for figure in node["figures"]},
+            "execution": node["execution"],
+            "latency": node["latency"],
+        }
+        if node.get("placement") is not None:
+            entry["placement"] = node["placement"]
+        if node["role"] == "kernel":
+            return self._worker(node, entry)
+        return self._endpoint(node, entry)
+
+    def _worker(self, node: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+        execution = node["execution"]
+        metrics = {
+            "pid": node["pid"],
+            "cpu_slot": entry["cpu_slot"],
+            "frames_processed": node["frames"],
+            "last_exec_ms": _scaled(node.get("last_execution_ns"), 1e-6),
+            "last_exec_us": _scaled(node.get("last_execution_ns"), 1e-3),
+            "avg_exec_ms": _scaled(execution["mean_ns"], 1e-6),
+            "avg_exec_us": _scaled(execution["mean_ns"], 1e-3),
+            "jitter_us_rms": _scaled(execution.get("deviation_ns"), 1e-3),
+            "throughput_hz": node["rate_hz"],
+            "runtime_s": self.runtime_s,
+            "last_output_count": node["output_count"],
+            "metrics_window": execution["count"],
+            "missed_inputs": node["missed"],
+            "frame_sync_skew_events": node.get("skew_events", 0),
+            "frame_sync_skipped_generations": node.get("skew_skipped", 0),
+            "frame_sync_timeouts": node.get("skew_timeouts", 0),
+        }
+        if node["frames"]:
+            self.metrics[node["name"]] = metrics
+        return {**entry, "wait": node["wait"], **metrics}
+
+    def _endpoint(self, node: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+        config = self._configs[node["name"]]
+        endpoint = self._endpoints.get(node["name"])
+        if endpoint is not None:
+            entry["restarts"] = endpoint.restarts
+        entry["stream"] = config.stream
+        entry["plugin_metrics"] = (
+            entry["figures"] if endpoint is None else endpoint.plugin_metrics()
+        )
+        started = self._wall(node.get("ready_ns"))
+        last = None if node["idle_s"] is None else time.time() - node["idle_s"]
+        duration_ms: float | None = _scaled(node.get("last_execution_ns"), 1e-6)
+        if endpoint is not None and endpoint.last_duration_s is not None:
+            duration_ms = endpoint.last_duration_s * 1e3
+        age_s = None if started is None else max(time.time() - started, 1e-9)
+        entry["effective_rate_hz"] = 0.0 if age_s is None else node["frames"] / age_s
+        entry["started_at"] = started
+        entry["last_error"] = node.get("last_error")
+        if endpoint is not None and endpoint.last_error is not None:
+            entry["last_error"] = endpoint.last_error
+        if isinstance(config, SourceConfig):
+            return {
+                **entry,
+                "streams": list(config.output_streams),
+                "poll_interval": config.poll_interval,
+                "frames_written": node["frames"],
+                "coordinated_generation_count": node["frames"],
+                "last_write_time": last,
+                "last_write_duration_ms": duration_ms,
+            }
+        assert isinstance(config, SinkConfig)
+        return {
+            **entry,
+            "outputs": list(config.output_streams),
+            "read_timeout": config.read_timeout,
+            "pause_sleep": config.pause_sleep,
+            "wait": node["wait"],
+            "frames_consumed": node["frames"],
+            "missed_writes": node["missed"],
+            "last_read_time": last,
+            "last_read_duration_ms": duration_ms,
+        }
+
+    def _wall(self, at_ns: int | None) -> float | None:
+        """A time of the monotonic clock, in seconds since 1970."""
+        if not at_ns:
+            return None
+        return time.time() - (time.monotonic_ns() - at_ns) * 1e-9
+
+    def _failure(self, failure: dict[str, Any]) -> dict[str, Any]:
+        role, name = failure["role"], failure["node"]
+        entry = {
+            "type": _FAILURE[role],
+            "kernel": name,
+            "kind": failure["kind"],
+            "pid": failure["pid"],
+            "error": failure["error"],
+            "traceback": failure.get("traceback"),
+            "stderr": failure["stderr"],
+        }
+        if role == "kernel":
+            worker = self.groups["workers"].get(name)
+            return {**entry, "cpu_slot": None if worker is None else worker["cpu_slot"]}
+        config = self._configs.get(name)
+        entry["component_type"] = role
+        entry["stream"] = getattr(config, "stream", None)
+        if role == "sink":
+            entry["outputs"] = list(getattr(config, "outputs", ()))
+        return entry
 
 
-def _entry(node: dict[str, Any]) -> dict[str, Any]:
-    entry = {
-        "name": node["name"],
-        "kind": node["kind"],
-        "pid": node["pid"],
-        "alive": node["pid"] is not None and node["exit_code"] is None,
-        "exitcode": node["exit_code"],
-        "health": node["health"],
-        "idle_s": node["idle_s"],
-        "throughput_hz": node["rate_hz"],
-        "figures": {figure["name"]: figure["value"] for figure in node["figures"]},
-        "execution": node["execution"],
-        "latency": node["latency"],
-    }
-    if node["role"] == "source":
-        return {**entry, "frames_written": node["frames"]}
-    entry["wait"] = node["wait"]
-    if node["role"] == "sink":
-        return {**entry, "frames_consumed": node["frames"], "missed_writes": node["missed"]}
-    mean_ns = node["execution"]["mean_ns"]
-    return {
-        **entry,
-        "frames_processed": node["frames"],
-        "missed_inputs": node["missed"],
-        "last_output_count": node["output_count"],
-        "avg_exec_us": None if mean_ns is None else mean_ns / 1e3,
-    }
+def _cpu_slot(node: dict[str, Any]) -> int | None:
+    """The CPU a node is kept on, if it is one."""
+    placement = node.get("placement")
+    cpus = placement.get("cpus") if isinstance(placement, dict) else None
+    return cpus[0] if cpus and len(cpus) == 1 else None
 
 
-def _failure(failure: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": _FAILURE[failure["role"]],
-        "kernel": failure["node"],
-        "kind": failure["kind"],
-        "pid": failure["pid"],
-        "error": failure["error"],
-        "stderr": failure["stderr"],
-    }
-
-
-def _summary(groups: dict[str, dict[str, Any]]) -> dict[str, int]:
-    summary = {"workers_total": len(groups["workers"])}
-    summary |= dict.fromkeys(_SUMMARY.values(), 0)
-    for worker in groups["workers"].values():
-        summary[_SUMMARY[worker["health"]]] += 1
-    for group in ("sources", "sinks"):
-        entries = groups[group].values()
-        summary[f"{group}_total"] = len(entries)
-        summary[f"active_{group}"] = _count(entry["alive"] for entry in entries)
-        summary[f"failed_{group}"] = _count(entry["health"] == "failed" for entry in entries)
-    return summary
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _count(conditions: Iterable[bool]) -> int:

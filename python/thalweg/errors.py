@@ -12,8 +12,13 @@ from thalweg._native import (
 __all__ = [
     "ConfigValidationError",
     "InconsistentStreamError",
+    "KernelExecutionError",
     "ShmPipelineError",
     "StaleStreamError",
     "StateTransitionError",
     "WorkerProcessError",
 ]
+
+
+class KernelExecutionError(ShmPipelineError):
+    """A kernel that a program calls itself could not compute a frame."""

@@ -1,0 +1,263 @@
+"""One run of a pipeline, from build to shutdown: what a manager owns and what outlives it for a moment."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from thalweg import _json, _native
+from thalweg._endpoints import Endpoint
+from thalweg._events import Events
+from thalweg._handle import SharedMemory
+from thalweg._node_spec import NodeConfig, role_of
+from thalweg._plugins import plugin_of
+from thalweg._status import Report
+from thalweg.config import PipelineConfig, SinkConfig, SourceConfig
+from thalweg.errors import ConfigValidationError
+from thalweg.graph import feedback_errors
+from thalweg.registry import KernelRegistry
+from thalweg.synthetic import SyntheticInput
+
+_log = logging.getLogger("thalweg.pipelines")
+
+# How often somebody looks whether something happened, to log it.
+_LOOK_S = 0.1
+# How long a thread of the manager may take to end when nobody wants to wait.
+_FORCED_S = 0.2
+
+
+class Run:
+    """Streams, workers, endpoints and synthetic inputs of one pipeline."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        registry: KernelRegistry,
+        program: str,
+        start_timeout_s: float,
+    ) -> None:
+        self.config = config
+        self.streams: dict[str, SharedMemory] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.synthetic: dict[str, SyntheticInput] = {}
+        self.events = Events()
+        self._registry = registry
+        hosts, self._in_threads = _hosts(config, registry)
+        native = config._native_handle
+        problems = native.problems([name for name, _ in hosts])
+        problems += _binding_problems(config, registry, {name for name, _ in hosts})
+        problems += feedback_errors(config, registry)
+        if problems:
+            raise ConfigValidationError("\n".join(problems))
+        self.native = _native.Pipeline(native, program, start_timeout_s, hosts)
+        self._monitor: Monitor | None = None
+
+    def build(self) -> None:
+        """Make the streams and what runs in threads here."""
+        self.streams = {name: SharedMemory(native) for name, native in self.native.build()}
+        resource_names = {
+            name: stream.resource_name for name, stream in self.config.shared_memory_by_name.items()
+        }
+        for node in self._in_threads:
+            self.endpoints[node.name] = Endpoint(
+                node, self._creator(node), self.native.endpoint(node.name), resource_names
+            )
+
+    def start(self) -> None:
+        """Start everybody: sinks, then workers, then sources."""
+        for stream in self.streams.values():
+            if not stream._native.is_closed:
+                stream._native.rebase()
+        self.events.clear()
+        if self.native.state() != "built":
+            self.native.start()  # Says why not.
+        sinks = [end for end in self.endpoints.values() if end.role == "sink"]
+        sources = [end for end in self.endpoints.values() if end.role == "source"]
+        opened: list[Endpoint] = []
+        try:
+            for endpoint in sinks:
+                endpoint.open()
+                opened.append(endpoint)
+            self.native.start()
+            for endpoint in sinks:
+                endpoint.begin()
+            for endpoint in sources:
+                endpoint.open()
+                opened.append(endpoint)
+                endpoint.begin()
+        except BaseException:
+            self._take_back(opened)
+            raise
+        self._monitor = Monitor(self)
+
+    def _take_back(self, opened: list[Endpoint]) -> None:
+        """After a start that came half the way."""
+        if self.native.state() in ("running", "failed"):
+            self.stop(1.0, force=True)
+        for endpoint in opened:
+            endpoint.discard()
+
+    def stop(self, timeout: float, force: bool) -> None:
+        """End everybody: sources, then workers and sinks."""
+        patience = _FORCED_S if force else timeout
+        alive = [endpoint for endpoint in self.endpoints.values() if endpoint.alive]
+        # Threads cannot be killed. Those that do not end in time lose the right to write instead.
+        timer = threading.Timer(patience, _abandon, (alive,))
+        timer.daemon = True
+        if alive:
+            timer.start()
+        try:
+            self.native.stop(0.0 if force and not alive else patience)
+        finally:
+            timer.cancel()
+        if self._monitor is not None:
+            self._monitor.end()
+            self._monitor = None
+        for endpoint in alive:
+            endpoint.join(_FORCED_S)
+        self.look()
+
+    def shutdown(self, unlink: bool, unlink_external: bool, force: bool) -> None:
+        """End everything, close all handles, remove the streams."""
+        for name in list(self.synthetic):
+            self.stop_synthetic(name, 2.0)
+        try:
+            is_active = self.native.state() in ("running", "paused", "failed")
+        except RuntimeError:
+            return  # A forked child: the run is its parent's.
+        if is_active:
+            self.stop(5.0, force)
+        self.native.shutdown(unlink, unlink_external)
+        for endpoint in self.endpoints.values():
+            endpoint.discard()
+        for stream in self.streams.values():
+            stream.close()
+        self.streams = {}
+        self.endpoints = {}
+
+    def stop_synthetic(self, name: str, timeout: float) -> None:
+        """End one synthetic input, if there is one."""
+        running = self.synthetic.pop(name, None)
+        if running is not None and not running.stop(timeout):
+            self.synthetic[name] = running
+            raise TimeoutError(
+                f"the synthetic input of stream {name!r} did not end within {timeout:g} s: another "
+                "writer holds the stream"
+            )
+
+    def look(self) -> Report:
+        """How everything is, with events noticed."""
+        report = Report(self.native.status(), self.config, self.endpoints)
+        self.events.observe(report)
+        return report
+
+    def _creator(self, node: SourceConfig | SinkConfig) -> Any:
+        registry, config = self._registry, self.config
+        create = (
+            registry.create_source if isinstance(node, SourceConfig) else registry.create_sink
+        )
+
+        def make(streams: Mapping[str, Any]) -> Any:
+            return create(
+                node,  # type: ignore[arg-type]
+                config.shared_memory_by_name,
+                streams,
+                config_base_dir=config.base_path,
+            )
+
+        return make
+
+
+class Monitor:
+    """A thread that notices what happens, so that it is logged when it does.
+
+    Nothing depends on it: workers never wait for anybody who looks at them.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = weakref.ref(run)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="thalweg-monitor", daemon=True)
+        run.look()
+        self._thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _main(self) -> None:
+        has_failed = False
+        while not self._over.wait(_LOOK_S):
+            run = self._run()
+            if run is None:
+                return
+            try:
+                run.look()
+                if not has_failed and run.native.state() == "failed":
+                    has_failed = True
+                    _log.error("pipeline state: failed")
+            except RuntimeError:
+                return  # A forked child.
+            del run
+
+
+def _hosts(
+    config: PipelineConfig, registry: KernelRegistry
+) -> tuple[
+    list[tuple[str, tuple[str, list[str], str] | None]], list[SourceConfig | SinkConfig]
+]:
+    """Who runs the nodes whose kinds are not built in; and those that run in threads here."""
+    hosts: list[tuple[str, tuple[str, list[str], str] | None]] = []
+    in_threads: list[SourceConfig | SinkConfig] = []
+    nodes: list[NodeConfig] = [*config.sources, *config.kernels, *config.sinks]
+    for node in nodes:
+        role = role_of(node)
+        if registry.is_native(role, node.kind):
+            continue
+        try:
+            kind = registry.find(role, node.kind)
+        except ConfigValidationError:
+            continue  # Unknown: said by whoever checks the kinds.
+        if isinstance(node, (SourceConfig, SinkConfig)) and node.process != "own":
+            hosts.append((node.name, None))
+            in_threads.append(node)
+            continue
+        plugin = plugin_of(registry, node, kind)
+        plugin["config"] = node._document()
+        plugin["shared_memory"] = [stream._document() for stream in config.shared_memory]
+        plugin["namespace"] = config.namespace
+        program = (sys.executable, ["-m", "thalweg.worker"], _json.dumps(plugin))
+        hosts.append((node.name, program))
+    return hosts, in_threads
+
+
+def _binding_problems(
+    config: PipelineConfig, registry: KernelRegistry, hosted: set[str]
+) -> list[str]:
+    """What the classes of hosted nodes do not accept."""
+    problems: list[str] = []
+    streams = config.shared_memory_by_name
+    checks: list[tuple[Any, NodeConfig]] = [
+        *((registry.validate, kernel) for kernel in config.kernels),
+        *((registry.validate_source, source) for source in config.sources),
+        *((registry.validate_sink, sink) for sink in config.sinks),
+    ]
+    for validate, node in checks:
+        if node.name not in hosted:
+            continue
+        try:
+            validate(node, streams)
+        except ConfigValidationError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+def _abandon(endpoints: list[Endpoint]) -> None:
+    for endpoint in endpoints:
+        endpoint.abandon()
+
