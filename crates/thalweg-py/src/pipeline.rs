@@ -1,5 +1,6 @@
 //! The run of a pipeline.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,23 +34,23 @@ pub(crate) struct PipelineHandle {
 impl PipelineHandle {
     /// A pipeline whose workers run `worker_program`; nothing is made yet. `hosts` names the nodes
     /// that run elsewhere: in a program with arguments and a JSON document about the plugin, or in
-    /// this process.
+    /// this process. `cpu_slots` names CPUs for kernels that ask for none, instead of the
+    /// configuration.
     #[new]
     fn new(
         config: &ConfigHandle,
         worker_program: PathBuf,
         worker_start_timeout_s: f64,
         hosts: Vec<(String, Option<HostProgram>)>,
+        cpu_slots: Option<BTreeMap<String, Option<usize>>>,
     ) -> PyResult<Self> {
         let start_timeout = duration_of("worker_start_timeout", worker_start_timeout_s)?;
-        let hosts = hosts
-            .into_iter()
-            .map(|(name, host)| Ok((name, host_of(host)?)));
         Ok(Self {
             config: config.0.clone(),
             options: RunOptions {
                 start_timeout,
-                hosts: hosts.collect::<PyResult<_>>()?,
+                hosts: hosts_of(hosts)?,
+                cpu_slots,
                 ..RunOptions::new(WorkerProgram::new(worker_program))
             },
             pipeline: Mutex::new(None),
@@ -71,14 +72,7 @@ impl PipelineHandle {
                 )?),
             };
             pipeline.build()?;
-            let streams = self.config.streams.iter().filter_map(|stream| {
-                let handle = pipeline.stream(&stream.name)?.duplicate();
-                Some((
-                    stream.name.clone(),
-                    StreamHandle::new(handle, Newness::NotReturnedYet, Role::Creator),
-                ))
-            });
-            Ok(streams.collect())
+            Ok(handles(pipeline, &[]))
         });
         built.map_err(error::of_pipeline)
     }
@@ -100,6 +94,43 @@ impl PipelineHandle {
     /// Have everybody go on.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.with_pipeline(py, "resume", "PAUSED", runtime::Pipeline::resume)
+    }
+
+    /// Start those again that failed or ended.
+    fn restart(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_pipeline(
+            py,
+            "restart",
+            "RUNNING, PAUSED or FAILED",
+            runtime::Pipeline::restart,
+        )
+    }
+
+    /// Make the running pipeline that of `config`, all or nothing; a handle for each stream that is
+    /// not in `known`.
+    fn change(
+        &self,
+        py: Python<'_>,
+        config: &ConfigHandle,
+        hosts: Vec<(String, Option<HostProgram>)>,
+        known: Vec<String>,
+    ) -> PyResult<Vec<(String, StreamHandle)>> {
+        let hosts = hosts_of(hosts)?;
+        self.with_pipeline(py, "change", "RUNNING or PAUSED", |pipeline| {
+            pipeline.change(config.0.clone(), hosts)?;
+            Ok(handles(pipeline, &known))
+        })
+    }
+
+    /// What happened after event `sequence` of this run, as a JSON document.
+    fn events_after(&self, py: Python<'_>, sequence: u64) -> PyResult<String> {
+        self.check_process()?;
+        let events = py.detach(|| {
+            let pipeline = self.lock();
+            let events = pipeline.as_ref().map(|it| it.events_after(sequence));
+            serde_json::to_string(&events.unwrap_or_default())
+        });
+        events.map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     /// Start the workers and wait until they are ready.
@@ -162,13 +193,13 @@ impl PipelineHandle {
         ))
     }
 
-    fn with_pipeline(
+    fn with_pipeline<T: Send>(
         &self,
         py: Python<'_>,
         action: &'static str,
         expected: &'static str,
-        act: impl FnOnce(&mut runtime::Pipeline) -> Result<(), PipelineError> + Send,
-    ) -> PyResult<()> {
+        act: impl FnOnce(&mut runtime::Pipeline) -> Result<T, PipelineError> + Send,
+    ) -> PyResult<T> {
         self.check_process()?;
         py.detach(|| match self.lock().as_mut() {
             Some(pipeline) => act(pipeline),
@@ -195,6 +226,28 @@ impl Drop for PipelineHandle {
 
 /// A program, its arguments, and a JSON document it gets with its order.
 type HostProgram = (PathBuf, Vec<String>, String);
+
+fn hosts_of(hosts: Vec<(String, Option<HostProgram>)>) -> PyResult<BTreeMap<String, NodeHost>> {
+    let hosts = hosts.into_iter();
+    hosts
+        .map(|(name, host)| Ok((name, host_of(host)?)))
+        .collect()
+}
+
+/// A handle for each stream of the configuration that is not in `known`, by its name.
+fn handles(pipeline: &runtime::Pipeline, known: &[String]) -> Vec<(String, StreamHandle)> {
+    let streams = pipeline.config().streams.iter();
+    let fresh = streams.filter(|stream| !known.contains(&stream.name));
+    fresh
+        .filter_map(|stream| {
+            let handle = pipeline.stream(&stream.name)?.duplicate();
+            Some((
+                stream.name.clone(),
+                StreamHandle::new(handle, Newness::NotReturnedYet, Role::Creator),
+            ))
+        })
+        .collect()
+}
 
 fn host_of(host: Option<HostProgram>) -> PyResult<NodeHost> {
     let Some((program, arguments, plugin)) = host else {

@@ -115,7 +115,7 @@ impl Endpoint {
     /// Counts a frame.
     pub fn count(&self, frame: EndpointFrame) {
         let counters = self.counters();
-        counters.execution.record(frame.execution_ns);
+        counters.record_execution(frame.execution_ns);
         if let Some(wait_ns) = frame.wait_ns {
             counters.wait.record(wait_ns);
         }

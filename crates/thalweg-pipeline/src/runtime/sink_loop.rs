@@ -85,7 +85,7 @@ fn consume_all(
         input.release();
         let counters = worker.counters();
         add(&counters.missed, missed);
-        counters.execution.record(ended_ns - began_ns);
+        counters.record_execution(ended_ns - began_ns);
         counters.wait.record(began_ns - wait_began_ns);
         let latency_ns = ended_ns.saturating_sub(publication.origin_ns);
         counters.latency.record(latency_ns);

@@ -157,7 +157,7 @@ fn produce(
 fn count_frame(worker: &Worker, began_ns: u64) {
     let counters = worker.counters();
     let ended_ns = monotonic_ns();
-    counters.execution.record(ended_ns - began_ns);
+    counters.record_execution(ended_ns - began_ns);
     counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
     add(&counters.frames, 1);
 }

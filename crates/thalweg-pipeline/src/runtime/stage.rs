@@ -296,7 +296,7 @@ impl Stage {
                     .store(published.count, Ordering::Relaxed);
             }
         }
-        counters.execution.record(ended_ns - began_ns);
+        counters.record_execution(ended_ns - began_ns);
         counters.wait.record(began_ns.saturating_sub(wait_began_ns));
         counters.last_frame_ns.store(ended_ns, Ordering::Relaxed);
         add(&counters.frames, 1);

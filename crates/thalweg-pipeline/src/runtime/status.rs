@@ -103,6 +103,8 @@ pub struct Durations {
     pub count: u64,
     /// Mean.
     pub mean_ns: Option<f64>,
+    /// Standard deviation.
+    pub deviation_ns: Option<f64>,
     /// Median.
     pub p50_ns: Option<u64>,
     /// 99th percentile.
@@ -119,6 +121,7 @@ impl Durations {
         Self {
             count: snapshot.count(),
             mean_ns: snapshot.mean_ns(),
+            deviation_ns: snapshot.deviation_ns(),
             p50_ns: snapshot.quantile_ns(0.5),
             p99_ns: snapshot.quantile_ns(0.99),
             p99_9_ns: snapshot.quantile_ns(0.999),
@@ -179,10 +182,14 @@ pub struct NodeStatus {
     pub output_count: u64,
     /// Frames per second since its first look at work, or since the last status.
     pub rate_hz: f64,
+    /// When it was ready, in ns of the monotonic clock; 0 before.
+    pub ready_ns: u64,
     /// Seconds since its last frame.
     pub idle_s: Option<f64>,
     /// Time to compute a frame.
     pub execution: Durations,
+    /// Time the last frame was computed in, in ns; 0 before the first.
+    pub last_execution_ns: u64,
     /// Time waited for a trigger.
     pub wait: Durations,
     /// Time from the origin of the data to its publication here.
@@ -284,8 +291,10 @@ impl NodeView<'_> {
             input_count: counters.input_count.load(Ordering::Relaxed),
             output_count: counters.output_count.load(Ordering::Relaxed),
             rate_hz,
+            ready_ns,
             idle_s: idle_ns.map(|idle_ns| idle_ns as f64 * 1e-9),
             execution: Durations::of(&counters.execution.snapshot()),
+            last_execution_ns: counters.last_execution_ns.load(Ordering::Relaxed),
             wait: Durations::of(&counters.wait.snapshot()),
             latency: Durations::of(&counters.latency.snapshot()),
             figures: self

@@ -95,6 +95,18 @@ impl HistogramSnapshot {
         (total > 0).then(|| sum / total as f64)
     }
 
+    /// Standard deviation in ns, from the middles of the buckets; `None` without values.
+    pub fn deviation_ns(&self) -> Option<f64> {
+        let mean = self.mean_ns()?;
+        let sum: f64 = self
+            .counts
+            .iter()
+            .enumerate()
+            .map(|(bucket, &count)| count as f64 * (middle_of(bucket) as f64 - mean).powi(2))
+            .sum();
+        Some((sum / self.count() as f64).sqrt())
+    }
+
     /// The largest value in ns, as the middle of its bucket; `None` without values.
     pub fn max_ns(&self) -> Option<u64> {
         self.counts
@@ -173,10 +185,14 @@ mod tests {
             ),
             (None, None, None)
         );
+        assert_eq!(snapshot.deviation_ns(), None);
         histogram.record(7);
         let later = histogram.snapshot();
         assert_eq!(later.since(&snapshot).count(), 1);
         assert_eq!(later.mean_ns(), Some(7.0));
+        assert_eq!(later.deviation_ns(), Some(0.0));
+        histogram.record(11);
+        assert_eq!(histogram.snapshot().deviation_ns(), Some(2.0));
         histogram.clear();
         assert_eq!(histogram.snapshot(), snapshot);
     }

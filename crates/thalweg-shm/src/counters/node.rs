@@ -53,6 +53,8 @@ pub struct NodeCounters {
     /// Time in ns from the origin of the data to its publication by this node (for a sink: to the
     /// end of its consumption).
     pub latency: Histogram,
+    /// Time in ns the last frame was computed in.
+    pub last_execution_ns: AtomicU64,
 }
 
 /// Values of [`NodeCounters::command`].
@@ -66,6 +68,13 @@ pub mod command {
 }
 
 impl NodeCounters {
+    /// Counts the time in ns a frame was computed in.
+    pub fn record_execution(&self, execution_ns: u64) {
+        self.execution.record(execution_ns);
+        self.last_execution_ns
+            .store(execution_ns, Ordering::Relaxed);
+    }
+
     /// Publishes the node's own measurements, at most [`MAX_FIGURES`] of them.
     pub fn set_figures(&self, values: &[f64]) {
         // A sequence lock with one writer: odd while it writes.
@@ -111,6 +120,7 @@ impl NodeCounters {
             &self.skew_events,
             &self.skew_skipped,
             &self.skew_timeouts,
+            &self.last_execution_ns,
         ] {
             word.store(0, Ordering::Relaxed);
         }
