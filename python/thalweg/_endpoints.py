@@ -67,7 +67,6 @@ class Endpoint:
         self.resource_names = resource_names
         self.restarts = 0
         self.last_error: str | None = None
-        self.last_duration_s: float | None = None
         self._lock = threading.Lock()
         self._life: Life | None = None
         self._attempts: deque[float] = deque()
@@ -120,6 +119,11 @@ class Endpoint:
             life = self._life
         if life is not None:
             life.join(timeout)
+
+    def fail(self, error: BaseException) -> None:
+        """It could not be opened again."""
+        self.last_error = _described(error)
+        self.native.failed(self.last_error, _traced(error))
 
     def discard(self) -> None:
         """Give back what it holds, whether it ever worked or not."""
@@ -385,7 +389,6 @@ class Life:
                 return
             if produced:
                 duration_ns = time.monotonic_ns() - began_ns
-                self.endpoint.last_duration_s = duration_ns * 1e-9
                 self.native.count_produced(duration_ns, first.count)
                 self._publish_figures()
             else:
@@ -426,7 +429,6 @@ class Life:
             if self._is_given_up:
                 return
             duration_ns = time.monotonic_ns() - began_ns
-            self.endpoint.last_duration_s = duration_ns * 1e-9
             self.native.count_consumed(
                 duration_ns,
                 began_ns - waited_ns,

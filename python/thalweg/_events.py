@@ -1,14 +1,16 @@
-"""What happens to workers, told as it is noticed: in the log, and as events."""
+"""What happens to kernels, sources and sinks, told as it is noticed: in the log, and as events."""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections import deque
 from typing import Any, TypeAlias
 
-from thalweg._status import Report
+from thalweg import _native
+from thalweg._status import Report, failure_of
 
 _log = logging.getLogger("thalweg.pipelines")
 
@@ -17,28 +19,19 @@ Event: TypeAlias = dict[str, Any]
 # Metrics of one worker are told at most this often.
 _METRICS_S = 0.25
 _KEPT = 256
+_FRESH = 1024
 
 
 class Events:
-    """Compares looks at a pipeline and tells what is different."""
+    """Takes what the runtime has noted, without anybody waiting for it to be taken."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._fresh: deque[Event] = deque(maxlen=4 * _KEPT)
+        self._fresh: deque[Event] = deque(maxlen=_FRESH)
         self._kept: deque[Event] = deque(maxlen=_KEPT)
-        # Process and health of each worker, and what was told about its frames.
-        self._before: dict[str, tuple[int | None, str]] = {}
+        self._sequence = 0
+        # What was told about the frames of each worker, and when.
         self._told: dict[str, tuple[int, float]] = {}
-        self._failures: list[Event] = []
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._fresh.clear()
-            self._kept.clear()
-            self._before.clear()
-            self._told.clear()
-            self._failures.clear()
 
     def kept(self) -> tuple[Event, ...]:
         """The last events."""
@@ -52,35 +45,39 @@ class Events:
             self._fresh.clear()
             return events
 
-    def observe(self, report: Report) -> None:
-        """Take a look into account."""
+    def observe(self, native: _native.Pipeline, report: Report) -> None:
+        """Take what has happened into account."""
         with self._lock:
-            for name, worker in report.groups["workers"].items():
-                self._compare(name, worker)
-            for failure in report.failures:
-                if failure not in self._failures:
-                    self._failures.append(failure)
-                    self._add(dict(failure))
-                    noun = failure.get("component_type", "worker")
-                    _log.error("%s %r failed: %s", noun, failure["kernel"], failure["error"])
+            for event in json.loads(native.events_after(self._sequence)):
+                self._sequence = event["sequence"]
+                self._take(event, report)
             for name, metrics in report.metrics.items():
                 self._measure(name, metrics)
 
-    def _compare(self, name: str, worker: dict[str, Any]) -> None:
-        now = (worker["pid"], worker["health"])
-        pid_before, health_before = self._before.get(name, (None, "stopped"))
-        self._before[name] = now
-        about = {"kernel": name, "pid": worker["pid"], "cpu_slot": worker["cpu_slot"]}
-        was_up = health_before not in ("stopped", "starting", "failed", "finished")
-        is_up = worker["health"] not in ("stopped", "starting", "failed", "finished")
-        has_changed = pid_before is not None and pid_before != worker["pid"]
-        if was_up and (not is_up or has_changed):
-            exitcode = None if has_changed and is_up else worker["exitcode"]
-            self._add({"type": "worker_stopped", **about, "pid": pid_before, "exitcode": exitcode})
-            _log.info("worker %r stopped (process %s)", name, pid_before)
-        if is_up and (not was_up or has_changed):
-            self._add({"type": "worker_started", **about})
-            _log.info("worker %r started (process %s)", name, worker["pid"])
+    def _take(self, event: dict[str, Any], report: Report) -> None:
+        name, role, what = event["node"], event["role"], event["event"]
+        noun = "worker" if role == "kernel" else role
+        entry = report.entry_of(role, name)
+        about: Event = {"type": f"{noun}_{what}", "kernel": name}
+        about["pid"] = event.get("pid", entry.get("pid"))
+        about["cpu_slot"] = entry.get("cpu_slot")
+        if what == "failed":
+            about = failure_of(event["failure"], report)
+            _log.error("%s %r failed: %s", noun, name, about["error"])
+        elif what == "restarting":
+            about["error"], about["delay_s"] = event["error"], event["delay_s"]
+            _log.warning(
+                "%s %r failed and is started again in %.3g s: %s",
+                noun,
+                name,
+                event["delay_s"],
+                event["error"],
+            )
+        else:
+            if what == "stopped":
+                about["exitcode"] = entry.get("exitcode")
+            _log.info("%s %r %s (process %s)", noun, name, what, about["pid"])
+        self._add(about)
 
     def _measure(self, name: str, metrics: dict[str, Any]) -> None:
         frames, now = metrics["frames_processed"], time.monotonic()

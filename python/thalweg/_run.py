@@ -39,6 +39,7 @@ class Run:
         registry: KernelRegistry,
         program: str,
         start_timeout_s: float,
+        cpu_slots: dict[str, int | None] | None,
     ) -> None:
         self.config = config
         self.streams: dict[str, SharedMemory] = {}
@@ -47,13 +48,10 @@ class Run:
         self.events = Events()
         self._registry = registry
         hosts, self._in_threads = _hosts(config, registry)
-        native = config._native_handle
-        problems = native.problems([name for name, _ in hosts])
-        problems += _binding_problems(config, registry, {name for name, _ in hosts})
-        problems += feedback_errors(config, registry)
-        if problems:
-            raise ConfigValidationError("\n".join(problems))
-        self.native = _native.Pipeline(native, program, start_timeout_s, hosts)
+        _check(config, registry, hosts)
+        self.native = _native.Pipeline(
+            config._native_handle, program, start_timeout_s, hosts, cpu_slots
+        )
         self._monitor: Monitor | None = None
 
     def build(self) -> None:
@@ -72,7 +70,6 @@ class Run:
         for stream in self.streams.values():
             if not stream._native.is_closed:
                 stream._native.rebase()
-        self.events.clear()
         if self.native.state() != "built":
             self.native.start()  # Says why not.
         sinks = [end for end in self.endpoints.values() if end.role == "sink"]
@@ -100,6 +97,37 @@ class Run:
             self.stop(1.0, force=True)
         for endpoint in opened:
             endpoint.discard()
+
+    def restart(self) -> None:
+        """Start those again that failed or ended."""
+        ended = [endpoint for endpoint in self.endpoints.values() if not endpoint.alive]
+        for endpoint in ended:
+            # From here on its failure is history; `open` may have a new one.
+            endpoint.discard()
+            endpoint.native.stopped()
+        self.native.restart()
+        for endpoint in ended:
+            try:
+                endpoint.open()
+            except BaseException as error:
+                endpoint.fail(error)
+                raise
+            endpoint.begin()
+
+    def change(self, config: PipelineConfig) -> None:
+        """Make the running pipeline that of `config`, all or nothing. Sources and sinks on threads
+        of this process stay as they are."""
+        hosts, in_threads = _hosts(config, self._registry)
+        if in_threads != self._in_threads:
+            raise ConfigValidationError(
+                "sources and sinks on threads of the manager cannot be changed while the pipeline runs"
+            )
+        _check(config, self._registry, hosts)
+        fresh = self.native.change(config._native_handle, hosts, list(self.streams))
+        self.config = config
+        self.streams |= {name: SharedMemory(native) for name, native in fresh}
+        for name in set(self.streams) - set(config.shared_memory_by_name):
+            self.streams.pop(name).close()
 
     def stop(self, timeout: float, force: bool) -> None:
         """End everybody: sources, then workers and sinks."""
@@ -152,7 +180,7 @@ class Run:
     def look(self) -> Report:
         """How everything is, with events noticed."""
         report = Report(self.native.status(), self.config, self.endpoints)
-        self.events.observe(report)
+        self.events.observe(self.native, report)
         return report
 
     def _creator(self, node: SourceConfig | SinkConfig) -> Any:
@@ -206,13 +234,24 @@ class Monitor:
             del run
 
 
+Hosts = list[tuple[str, tuple[str, list[str], str] | None]]
+
+
+def _check(config: PipelineConfig, registry: KernelRegistry, hosts: Hosts) -> None:
+    """Complain about everything that is wrong at once."""
+    hosted = [name for name, _ in hosts]
+    problems = config._native_handle.problems(hosted)
+    problems += _binding_problems(config, registry, set(hosted))
+    problems += feedback_errors(config, registry)
+    if problems:
+        raise ConfigValidationError("\n".join(problems))
+
+
 def _hosts(
     config: PipelineConfig, registry: KernelRegistry
-) -> tuple[
-    list[tuple[str, tuple[str, list[str], str] | None]], list[SourceConfig | SinkConfig]
-]:
+) -> tuple[Hosts, list[SourceConfig | SinkConfig]]:
     """Who runs the nodes whose kinds are not built in; and those that run in threads here."""
-    hosts: list[tuple[str, tuple[str, list[str], str] | None]] = []
+    hosts: Hosts = []
     in_threads: list[SourceConfig | SinkConfig] = []
     nodes: list[NodeConfig] = [*config.sources, *config.kernels, *config.sinks]
     for node in nodes:

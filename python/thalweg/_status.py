@@ -41,7 +41,6 @@ class Report:
         if text is not None:
             native = json.loads(text)
         self.runtime_s: float = native["runtime_s"]
-        self._at_ns: int = native.get("at_ns", time.monotonic_ns())
         nodes: list[Any] = [*config.sources, *config.kernels, *config.sinks]
         self._configs: dict[str, Any] = {node.name: node for node in nodes}
         self._endpoints = endpoints
@@ -49,7 +48,16 @@ class Report:
         self.metrics: dict[str, Any] = {}
         for node in native["nodes"]:
             self.groups[_GROUP[node["role"]]][node["name"]] = self._entry(node)
-        self.failures = tuple(self._failure(failure) for failure in native["failures"])
+        self.failures = tuple(failure_of(failure, self) for failure in native["failures"])
+
+    def entry_of(self, role: str, name: str) -> dict[str, Any]:
+        """The entry of a node of a role (`kernel`, `source` or `sink`); empty if there is none."""
+        entry: dict[str, Any] = self.groups[_GROUP[role]].get(name, {})
+        return entry
+
+    def config_of(self, name: str) -> Any:
+        """The configuration of a node; None if there is none."""
+        return self._configs.get(name)
 
     def summary(self) -> dict[str, int]:
         """Totals."""
@@ -80,38 +88,39 @@ class Report:
             "health": node["health"],
             "idle_s": node["idle_s"],
             "last_metric_age_s": node["idle_s"],
-            "restarts": node.get("restarts", 0),
+            "restarts": node["restarts"],
             "throughput_hz": node["rate_hz"],
-            "deadline_missed": node.get("deadline_missed", 0),
+            "deadline_missed": node["deadline_missed"],
+            "last_error": node["last_error"],
+            "placement": node["placement"],
             "figures": {figure["name"]: figure["value"] for figure in node["figures"]},
             "execution": node["execution"],
             "latency": node["latency"],
         }
-        if node.get("placement") is not None:
-            entry["placement"] = node["placement"]
         if node["role"] == "kernel":
             return self._worker(node, entry)
         return self._endpoint(node, entry)
 
     def _worker(self, node: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
         execution = node["execution"]
+        last_ns = node["last_execution_ns"] if node["frames"] else None
         metrics = {
             "pid": node["pid"],
             "cpu_slot": entry["cpu_slot"],
             "frames_processed": node["frames"],
-            "last_exec_ms": _scaled(node.get("last_execution_ns"), 1e-6),
-            "last_exec_us": _scaled(node.get("last_execution_ns"), 1e-3),
+            "last_exec_ms": _scaled(last_ns, 1e-6),
+            "last_exec_us": _scaled(last_ns, 1e-3),
             "avg_exec_ms": _scaled(execution["mean_ns"], 1e-6),
             "avg_exec_us": _scaled(execution["mean_ns"], 1e-3),
-            "jitter_us_rms": _scaled(execution.get("deviation_ns"), 1e-3),
+            "jitter_us_rms": _scaled(execution["deviation_ns"], 1e-3),
             "throughput_hz": node["rate_hz"],
             "runtime_s": self.runtime_s,
             "last_output_count": node["output_count"],
             "metrics_window": execution["count"],
             "missed_inputs": node["missed"],
-            "frame_sync_skew_events": node.get("skew_events", 0),
-            "frame_sync_skipped_generations": node.get("skew_skipped", 0),
-            "frame_sync_timeouts": node.get("skew_timeouts", 0),
+            "frame_sync_skew_events": node["skew_events"],
+            "frame_sync_skipped_generations": node["skew_skipped"],
+            "frame_sync_timeouts": node["skew_timeouts"],
         }
         if node["frames"]:
             self.metrics[node["name"]] = metrics
@@ -126,15 +135,12 @@ class Report:
         entry["plugin_metrics"] = (
             entry["figures"] if endpoint is None else endpoint.plugin_metrics()
         )
-        started = self._wall(node.get("ready_ns"))
+        started = _wall(node["ready_ns"])
         last = None if node["idle_s"] is None else time.time() - node["idle_s"]
-        duration_ms: float | None = _scaled(node.get("last_execution_ns"), 1e-6)
-        if endpoint is not None and endpoint.last_duration_s is not None:
-            duration_ms = endpoint.last_duration_s * 1e3
+        duration_ms = _scaled(node["last_execution_ns"] if node["frames"] else None, 1e-6)
         age_s = None if started is None else max(time.time() - started, 1e-9)
         entry["effective_rate_hz"] = 0.0 if age_s is None else node["frames"] / age_s
         entry["started_at"] = started
-        entry["last_error"] = node.get("last_error")
         if endpoint is not None and endpoint.last_error is not None:
             entry["last_error"] = endpoint.last_error
         if isinstance(config, SourceConfig):
@@ -160,39 +166,38 @@ class Report:
             "last_read_duration_ms": duration_ms,
         }
 
-    def _wall(self, at_ns: int | None) -> float | None:
-        """A time of the monotonic clock, in seconds since 1970."""
-        if not at_ns:
-            return None
-        return time.time() - (time.monotonic_ns() - at_ns) * 1e-9
 
-    def _failure(self, failure: dict[str, Any]) -> dict[str, Any]:
-        role, name = failure["role"], failure["node"]
-        entry = {
-            "type": _FAILURE[role],
-            "kernel": name,
-            "kind": failure["kind"],
-            "pid": failure["pid"],
-            "error": failure["error"],
-            "traceback": failure.get("traceback"),
-            "stderr": failure["stderr"],
-        }
-        if role == "kernel":
-            worker = self.groups["workers"].get(name)
-            return {**entry, "cpu_slot": None if worker is None else worker["cpu_slot"]}
-        config = self._configs.get(name)
-        entry["component_type"] = role
-        entry["stream"] = getattr(config, "stream", None)
-        if role == "sink":
-            entry["outputs"] = list(getattr(config, "outputs", ()))
-        return entry
+def failure_of(failure: dict[str, Any], report: Report) -> dict[str, Any]:
+    """A failure as programs get it."""
+    role, name = failure["role"], failure["node"]
+    entry = {
+        "type": _FAILURE[role],
+        "kernel": name,
+        "kind": failure["kind"],
+        "pid": failure["pid"],
+        "error": failure["error"],
+        "traceback": failure.get("traceback"),
+        "stderr": failure["stderr"],
+    }
+    if role == "kernel":
+        return {**entry, "cpu_slot": report.entry_of(role, name).get("cpu_slot")}
+    config = report.config_of(name)
+    entry["component_type"] = role
+    entry["stream"] = getattr(config, "stream", None)
+    if role == "sink":
+        entry["outputs"] = list(getattr(config, "outputs", ()))
+    return entry
 
 
 def _cpu_slot(node: dict[str, Any]) -> int | None:
     """The CPU a node is kept on, if it is one."""
-    placement = node.get("placement")
-    cpus = placement.get("cpus") if isinstance(placement, dict) else None
-    return cpus[0] if cpus and len(cpus) == 1 else None
+    cpus: list[int] = node["placement"]["cpus"]
+    return cpus[0] if len(cpus) == 1 else None
+
+
+def _wall(at_ns: int) -> float | None:
+    """A time of the monotonic clock, in seconds since 1970; None for 0."""
+    return time.time() - (time.monotonic_ns() - at_ns) * 1e-9 if at_ns else None
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
 
 from thalweg import _native
 from thalweg._find import find_binary
 from thalweg._handle import SharedMemory
 from thalweg._run import Run
 from thalweg._status import Report
-from thalweg.config import PipelineConfig
+from thalweg.config import KernelConfig, PipelineConfig, SharedMemoryConfig
 from thalweg.errors import ConfigValidationError, StateTransitionError, WorkerProcessError
 from thalweg.graph import PipelineGraph
 from thalweg.registry import KernelRegistry, get_default_registry
-from thalweg.scheduling import WorkerPlacementPolicy, normalize_placement_policy
+from thalweg.scheduling import (
+    NoAffinityPlacementPolicy,
+    RoundRobinPlacementPolicy,
+    WorkerPlacementPolicy,
+)
 from thalweg.state import PipelineState
 from thalweg.synthetic import SyntheticInput, SyntheticInputConfig
 
@@ -85,7 +90,8 @@ class PipelineManager:
         _native.check_duration("worker_start_timeout", worker_start_timeout)
         self._config = config
         self._registry = get_default_registry() if registry is None else registry
-        self._placement_policy = normalize_placement_policy(placement_policy)
+        self._has_policy = placement_policy is not None
+        self._placement_policy = _policy_of(config, placement_policy)
         self._worker_start_timeout = worker_start_timeout
         self._program = find_binary()
         self._lock = threading.RLock()
@@ -141,7 +147,11 @@ class PipelineManager:
             before = self.state
             self._expect("build", before, PipelineState.INITIALIZED, PipelineState.STOPPED)
             run = Run(
-                self._config, self._registry, self._program, self._worker_start_timeout
+                self._config,
+                self._registry,
+                self._program,
+                self._worker_start_timeout,
+                self._cpu_slots() if self._has_policy else None,
             )
             try:
                 run.build()
@@ -265,6 +275,130 @@ class PipelineManager:
         after = self.state
         if after is not before:
             _log.info("pipeline state: %s -> %s", before.value, after.value)
+
+    def _cpu_slots(self) -> dict[str, int | None]:
+        """The CPU of each kernel, as the policy wants it."""
+        allowed = sorted(os.sched_getaffinity(0))
+        slots: dict[str, int | None] = {}
+        for index, kernel in enumerate(self._config.kernels):
+            slot = self._placement_policy.cpu_slot_for(
+                kernel=kernel, index=index, cpu_count=len(allowed)
+            )
+            slots[kernel.name] = None if slot is None else allowed[slot % len(allowed)]
+        return slots
+
+    # Changes of a running pipeline.
+
+    def restart(self, timeout: float | None = None) -> None:
+        """Start kernels, sources and sinks again that have failed or ended; the others are not
+        disturbed. What is started begins from its initial state.
+
+        Args:
+            timeout: accepted; workers have `worker_start_timeout` to become ready.
+
+        Raises:
+            WorkerProcessError: a worker failed again or was not ready in time.
+            StateTransitionError: the pipeline is neither RUNNING, PAUSED nor FAILED.
+            Exception: what `open` of a source or sink raises.
+        """
+        with self._lock:
+            before = self.state
+            run = self._expect_run(
+                "restart", PipelineState.RUNNING, PipelineState.PAUSED, PipelineState.FAILED
+            )
+            run.restart()
+            self._tell(before)
+
+    def add_kernel(
+        self,
+        kernel: KernelConfig | Mapping[str, Any],
+        shared_memory: Iterable[SharedMemoryConfig | Mapping[str, Any]] = (),
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Add a kernel to a running pipeline, with the streams it needs that are not there yet.
+
+        All or nothing: after an error the pipeline runs on as it was, and nothing is left of what
+        was begun. The other stages do not stop.
+
+        Args:
+            kernel: its entry.
+            shared_memory: entries of streams.
+            timeout: accepted; the worker has `worker_start_timeout` to become ready.
+
+        Returns:
+            `status()`.
+
+        Raises:
+            ConfigValidationError: the pipeline with it would not be valid.
+            WorkerProcessError: its worker failed or was not ready in time.
+            StateTransitionError: the state is neither RUNNING nor PAUSED.
+            ShmPipelineError, OSError: a stream cannot be made.
+        """
+        added = _entry(KernelConfig, kernel)
+        streams = tuple(
+            dataclasses.replace(
+                _entry(SharedMemoryConfig, stream), namespace=self._config.namespace
+            )
+            for stream in shared_memory
+        )
+        return self._change(
+            lambda config: dataclasses.replace(
+                config,
+                kernels=(*config.kernels, added),
+                shared_memory=(*config.shared_memory, *streams),
+            )
+        )
+
+    def replace_kernel(self, kernel: KernelConfig | Mapping[str, Any]) -> dict[str, Any]:
+        """Put a kernel in the place of the one with its name, such as one with other parameters.
+
+        The new one is started beside the old one and takes over with the first frame the old one did
+        not take. Otherwise as `add_kernel`.
+
+        ```python
+        [scale] = manager.config.kernels
+        manager.replace_kernel(dataclasses.replace(scale, parameters={"factor": 3.0}))
+        ```
+
+        Raises:
+            KeyError: there is no kernel of that name.
+            As `add_kernel`.
+        """
+        new = _entry(KernelConfig, kernel)
+        self._expect_kernel(new.name)
+        return self._change(
+            lambda config: dataclasses.replace(
+                config,
+                kernels=tuple(new if old.name == new.name else old for old in config.kernels),
+            )
+        )
+
+    def remove_kernel(self, name: str) -> dict[str, Any]:
+        """Take a kernel out of a running pipeline. Its streams stay. Otherwise as `add_kernel`.
+
+        Raises:
+            KeyError: there is no kernel of that name.
+            As `add_kernel`.
+        """
+        self._expect_kernel(name)
+        return self._change(
+            lambda config: dataclasses.replace(
+                config, kernels=tuple(old for old in config.kernels if old.name != name)
+            )
+        )
+
+    def _expect_kernel(self, name: str) -> None:
+        known = [kernel.name for kernel in self._config.kernels]
+        if name not in known:
+            raise KeyError(f"no kernel {name!r}; there are {', '.join(map(repr, known)) or 'none'}")
+
+    def _change(self, change: Callable[[PipelineConfig], PipelineConfig]) -> dict[str, Any]:
+        with self._lock:
+            run = self._expect_run("change", PipelineState.RUNNING, PipelineState.PAUSED)
+            config = change(self._config)
+            run.change(config)
+            self._config = config
+            return self.status()
 
     # Data.
 
@@ -529,3 +663,22 @@ class PipelineManager:
 
     def __repr__(self) -> str:
         return f"<PipelineManager {self.state.value}: {self._config!r}>"
+
+
+_Record = TypeVar("_Record", KernelConfig, SharedMemoryConfig)
+
+
+def _entry(record: type[_Record], given: _Record | Mapping[str, Any]) -> _Record:
+    return given if isinstance(given, record) else record.from_dict(given)  # type: ignore[arg-type]
+
+
+def _policy_of(
+    config: PipelineConfig, policy: WorkerPlacementPolicy | None
+) -> WorkerPlacementPolicy:
+    """The policy of the program, or that of the configuration."""
+    if policy is not None:
+        return policy
+    placement = config.placement or {}
+    if placement.get("policy") == "none":
+        return NoAffinityPlacementPolicy()
+    return RoundRobinPlacementPolicy(offset=placement.get("offset") or 0)
