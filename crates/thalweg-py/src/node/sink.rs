@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use thalweg::Publication;
 use thalweg::kernels::{NodeBuilder, NodeRole, Sink, SinkFrame};
 
 use super::kernel::of_node;
@@ -49,12 +50,12 @@ impl SinkNode {
         let value = readable(value)?;
         py.detach(|| {
             let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-            let frame = SinkFrame {
-                array: value.array(),
+            let publication = Publication {
                 count,
                 frame_id,
-                missed,
+                ..Publication::default()
             };
+            let frame = SinkFrame::new(value.array(), publication, missed);
             sink.consume(&frame).map_err(of_node)
         })
     }
