@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import threading
@@ -609,7 +610,7 @@ class PipelineManager:
         if source is not None:
             self.start_synthetic_input(source)
         try:
-            seen = _native.observe(stream._native, warmup_s, duration_s)
+            seen = json.loads(_native.observe(stream._native, warmup_s, duration_s))
             workers = run.look().groups["workers"]
         finally:
             if source is not None:

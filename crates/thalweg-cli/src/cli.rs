@@ -17,6 +17,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a pipeline; without CONFIG the built-in demonstration: a closed adaptive-optics loop
     Run(RunArguments),
+    /// Run a pipeline for a while and measure what comes out
+    Benchmark(BenchmarkArguments),
     /// Check a configuration without making anything
     Validate(ConfigArgument),
     /// Show the graph of a configuration
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Stat(StatArguments),
     /// Watch streams live: rates, latencies, who holds what
     Watch(WatchArguments),
+    /// Watch running pipelines live: rates, latencies, health of every stage
+    Top(TopArguments),
     /// Write the newest frame of a stream, or the last few, to a file
     Dump(DumpArguments),
     /// Check what hurts latency on this machine, and tell how to mend it
@@ -66,6 +70,42 @@ pub(crate) struct RunArguments {
     /// Seconds between two looks at the pipeline
     #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) poll_interval: f64,
+}
+
+/// Arguments of `benchmark`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchmarkArguments {
+    /// Pipeline configuration (YAML); without it the built-in demonstration
+    pub(crate) config: Option<PathBuf>,
+    /// Seconds to measure
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) duration: f64,
+    /// Seconds not to measure at first
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(crate) warmup: f64,
+    /// Write a test pattern to a stream meanwhile
+    #[arg(long, value_name = "STREAM:PATTERN[:RATE_HZ]", value_parser = synthetic_source)]
+    pub(crate) source: Option<SyntheticSource>,
+    /// The stream to measure; without it the one the pipeline ends in
+    #[arg(long, value_name = "STREAM")]
+    pub(crate) output_stream: Option<String>,
+    /// Accepted for programs that give it; nothing polls
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true, hide = true)]
+    pub(crate) poll_interval: Option<f64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A test pattern for a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SyntheticSource {
+    /// The stream.
+    pub(crate) stream: String,
+    /// The pattern.
+    pub(crate) pattern: String,
+    /// Frames per second; `None` is as fast as possible.
+    pub(crate) rate_hz: Option<f64>,
 }
 
 /// A configuration, or the built-in one.
@@ -108,6 +148,22 @@ pub(crate) struct ListArguments {
 pub(crate) struct WatchArguments {
     /// Names of streams; without any, all there are
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) live: LiveArguments,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    /// Process that runs the pipeline; without it, all pipelines there are
+    pub(crate) pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) live: LiveArguments,
+}
+
+/// How often to look, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct LiveArguments {
     /// Seconds between two looks
     #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) interval: f64,
@@ -214,6 +270,37 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("expected a number of at least 0".to_owned()),
+    }
+}
+
+fn synthetic_source(text: &str) -> Result<SyntheticSource, String> {
+    let expected = || "expected STREAM:PATTERN[:RATE_HZ], such as camera:random:500".to_owned();
+    let mut parts = text.split(':');
+    let mut part = || {
+        parts
+            .next()
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+    };
+    let (stream, pattern) = part().zip(part()).ok_or_else(expected)?;
+    let rate_hz = match parts.next() {
+        Some(rate_hz) => Some(positive(rate_hz).map_err(|_not_a_rate| expected())?),
+        None => None,
+    };
+    if parts.next().is_some() {
+        return Err(expected());
+    }
+    Ok(SyntheticSource {
+        stream,
+        pattern,
+        rate_hz,
+    })
+}
+
 fn positive_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count > 0 => Ok(count),
@@ -234,6 +321,34 @@ fn stream_and_file(text: &str) -> Result<(String, PathBuf), String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn sources_of_benchmarks() {
+        let source = |rate_hz| SyntheticSource {
+            stream: "camera".to_owned(),
+            pattern: "random".to_owned(),
+            rate_hz,
+        };
+        assert_eq!(synthetic_source("camera:random"), Ok(source(None)));
+        assert_eq!(
+            synthetic_source("camera:random:500"),
+            Ok(source(Some(500.0)))
+        );
+        for wrong in [
+            "camera",
+            ":random",
+            "camera:",
+            "camera:random:",
+            "camera:random:x",
+            "a:b:1:2",
+        ] {
+            let message = synthetic_source(wrong).unwrap_err();
+            assert!(
+                message.contains("STREAM:PATTERN[:RATE_HZ]"),
+                "{wrong}: {message}"
+            );
+        }
+    }
 
     #[test]
     fn the_definition_is_consistent() {

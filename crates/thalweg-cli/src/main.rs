@@ -25,12 +25,14 @@ use command::Failed;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => command::run::run(&arguments),
+        Command::Benchmark(arguments) => command::benchmark::benchmark(&arguments),
         Command::Validate(arguments) => command::validate::validate(&arguments),
         Command::Describe(arguments) => command::describe::describe(&arguments),
         Command::Kinds(arguments) => command::kinds::kinds(&arguments),
         Command::List(arguments) => command::list::list(&arguments),
         Command::Stat(arguments) => command::stat::stat(&arguments),
         Command::Watch(arguments) => command::watch::watch(&arguments),
+        Command::Top(arguments) => command::top::top(&arguments),
         Command::Dump(arguments) => command::dump::dump(&arguments),
         Command::Doctor(arguments) => command::doctor::doctor(&arguments),
         Command::Unlink(arguments) => command::unlink::unlink(&arguments),

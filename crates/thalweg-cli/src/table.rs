@@ -109,6 +109,17 @@ pub(crate) fn bytes(value: f64) -> String {
     )
 }
 
+/// Values of at least 0 as bars, the highest being the largest of them.
+pub(crate) fn bars(values: impl Iterator<Item = f64> + Clone) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let highest = values.clone().fold(0.0, f64::max);
+    let bar = |value: f64| {
+        let share = if highest > 0.0 { value / highest } else { 0.0 };
+        BARS[((share * 7.0).round() as usize).min(7)]
+    };
+    values.map(bar).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,17 @@
 //! One file per verb.
 
+pub(crate) mod benchmark;
 pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod dump;
 mod facts;
 pub(crate) mod kinds;
 pub(crate) mod list;
+mod live;
 pub(crate) mod purge;
 pub(crate) mod run;
 pub(crate) mod stat;
+pub(crate) mod top;
 pub(crate) mod unlink;
 pub(crate) mod validate;
 pub(crate) mod watch;

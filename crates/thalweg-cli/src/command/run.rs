@@ -25,14 +25,8 @@ const REPLAY_KIND: &str = "replay.file";
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
     // Before any thread exists, so that every thread has the signals blocked.
     let signals = StopSignals::block().map_err(Failed::because)?;
-    let registry = thalweg::registry();
-    let config = configure(arguments, &registry)?;
-    let program = std::env::current_exe()
-        .map_err(|error| Failed::because(format!("cannot find this program: {error}")))?;
-    let options = RunOptions::new(WorkerProgram::new(program));
-    let mut pipeline = Pipeline::new(config, &registry, options).map_err(Failed::because)?;
-    pipeline.build().map_err(Failed::because)?;
-    pipeline.start().map_err(Failed::because)?;
+    let config = configure(arguments, &thalweg::registry())?;
+    let mut pipeline = start(config, options()?)?;
     let mut watch = Watch::new(arguments);
     let end = watch.until_end(&mut pipeline, &signals);
     let last = watch.finish(&mut pipeline);
@@ -43,6 +37,22 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
         watch.judge.as_ref().and_then(Judge::verdict),
         end,
     )
+}
+
+/// Workers run this program.
+pub(super) fn options() -> Result<RunOptions, Failed> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failed::because(format!("cannot find this program: {error}")))?;
+    Ok(RunOptions::new(WorkerProgram::new(program)))
+}
+
+/// A running pipeline.
+pub(super) fn start(config: PipelineConfig, options: RunOptions) -> Result<Pipeline, Failed> {
+    let registry = thalweg::registry();
+    let mut pipeline = Pipeline::new(config, &registry, options).map_err(Failed::because)?;
+    pipeline.build().map_err(Failed::because)?;
+    pipeline.start().map_err(Failed::because)?;
+    Ok(pipeline)
 }
 
 /// The configuration with what the command line adds to it.

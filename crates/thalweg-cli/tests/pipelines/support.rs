@@ -22,6 +22,10 @@ impl Scratch {
         Self { folder }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(super) fn directory(&self) -> StreamDirectory {
         StreamDirectory::new(self.folder.path())
     }

@@ -7,15 +7,22 @@ use thalweg_os::clock::monotonic_ns;
 use thalweg_shm::StreamDirectory;
 use thalweg_shm::counters::Counters;
 
-use super::status::{NodeFacts, NodeView, PipelineState, Status};
+use super::message::PlacementReport;
+use super::status::{Distributions, NodeFacts, NodeView, PipelineState, Status};
 use super::supervisor::{NodeState, Phase};
 
 /// A run of some process.
 #[derive(Debug)]
 pub struct ObservedRun {
     counters: Counters,
-    /// Frames of every row, and the time, at the last look.
-    before: Option<(u64, Vec<u64>)>,
+    /// What every row had counted at the last look, and when that was.
+    before: Option<(u64, Vec<Counted>)>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    frames: u64,
+    distributions: Distributions,
 }
 
 impl ObservedRun {
@@ -43,17 +50,32 @@ impl ObservedRun {
         self.counters.label().get().unwrap_or_default()
     }
 
-    /// How everything is doing. Rates are those since the last look. What only the owner knows is
-    /// missing: failures, exit codes, the nodes' own measurements, refused placements.
-    pub fn status(&mut self) -> Status {
+    /// True if `other` looks at the same run.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.counters.path() == other.counters.path()
+    }
+
+    /// How everything is doing. Rates and distributions are those since the last look; at the first,
+    /// since the start. What only the owner knows is
+    /// missing: failures, exit codes, the nodes' own measurements, most of the placement.
+    pub fn look(&mut self) -> Status {
         let at_ns = monotonic_ns();
         let counters = &self.counters;
         let state = PipelineState::from_number(counters.state().load(Ordering::Relaxed));
         let mut nodes = Vec::new();
-        let mut frames = Vec::new();
+        let mut counted = Vec::new();
         for row in 0..counters.node_count() {
             let node = counters.node(row);
-            frames.push(node.frames.load(Ordering::Relaxed));
+            let earlier = self.before.as_ref().and_then(|(taken_ns, rows)| {
+                // A row that has gone to another node begins anew.
+                let counted: &Counted = rows.get(row)?;
+                let frames = node.frames.load(Ordering::Relaxed);
+                (counted.frames <= frames).then_some((*taken_ns, counted))
+            });
+            counted.push(Counted {
+                frames: node.frames.load(Ordering::Relaxed),
+                distributions: Distributions::of(node),
+            });
             let described = node.description.get().unwrap_or_default();
             // Rows that nobody uses have no description.
             let Ok(facts) = serde_json::from_str::<NodeFacts>(&described) else {
@@ -66,18 +88,26 @@ impl ObservedRun {
                     phase: Phase::from_number(node.phase.load(Ordering::Relaxed)),
                     pid: (pid != 0).then_some(pid),
                     restarts: node.restarts.load(Ordering::Relaxed),
+                    placement: PlacementReport {
+                        cpus: node
+                            .cpu
+                            .load(Ordering::Relaxed)
+                            .checked_sub(1)
+                            .into_iter()
+                            .map(|cpu| cpu as usize)
+                            .collect(),
+                        ..PlacementReport::default()
+                    },
                     ..NodeState::default()
                 },
                 counters: node,
                 is_paused: state == PipelineState::Paused,
-                before: self
-                    .before
-                    .as_ref()
-                    .and_then(|(taken_ns, frames)| Some((*frames.get(row)?, *taken_ns))),
+                before: earlier.map(|(taken_ns, counted)| (counted.frames, taken_ns)),
+                since: earlier.map(|(_, counted)| &counted.distributions),
             };
             nodes.push(view.status());
         }
-        self.before = Some((at_ns, frames));
+        self.before = Some((at_ns, counted));
         let started_ns = counters.started_ns().load(Ordering::Relaxed);
         let runtime_ns = if started_ns == 0 {
             0

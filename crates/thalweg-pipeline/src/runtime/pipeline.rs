@@ -482,6 +482,7 @@ impl Pipeline {
                     counters: built.counters.node(row),
                     is_paused: self.is_paused,
                     before,
+                    since: None,
                 };
                 nodes.push(view.status());
             }

@@ -97,7 +97,7 @@ impl Health {
 }
 
 /// A distribution of durations. All in ns; absent without values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Durations {
     /// Number of values.
     pub count: u64,
@@ -113,6 +113,17 @@ pub struct Durations {
     pub p99_9_ns: Option<u64>,
     /// Largest.
     pub max_ns: Option<u64>,
+    /// How many values there are in every power of two, from the first to the last that has any.
+    pub octaves: Vec<Octave>,
+}
+
+/// Values from one power of two to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Octave {
+    /// The smallest of them, in ns.
+    pub from_ns: u64,
+    /// How many.
+    pub count: u64,
 }
 
 impl Durations {
@@ -126,6 +137,10 @@ impl Durations {
             p99_ns: snapshot.quantile_ns(0.99),
             p99_9_ns: snapshot.quantile_ns(0.999),
             max_ns: snapshot.max_ns(),
+            octaves: snapshot
+                .octaves()
+                .map(|(from_ns, count)| Octave { from_ns, count })
+                .collect(),
         }
     }
 }
@@ -251,6 +266,34 @@ pub(super) struct NodeView<'a> {
     pub(super) is_paused: bool,
     /// Frames and time of an earlier look.
     pub(super) before: Option<(u64, u64)>,
+    /// What its distributions are told of since.
+    pub(super) since: Option<&'a Distributions>,
+}
+
+/// All distributions of a node, at one time.
+#[derive(Clone, Debug)]
+pub(super) struct Distributions {
+    execution: HistogramSnapshot,
+    wait: HistogramSnapshot,
+    latency: HistogramSnapshot,
+}
+
+impl Distributions {
+    pub(super) fn of(counters: &NodeCounters) -> Self {
+        Self {
+            execution: counters.execution.snapshot(),
+            wait: counters.wait.snapshot(),
+            latency: counters.latency.snapshot(),
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            execution: self.execution.since(&earlier.execution),
+            wait: self.wait.since(&earlier.wait),
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
 }
 
 impl NodeView<'_> {
@@ -268,6 +311,11 @@ impl NodeView<'_> {
             frames.saturating_sub(since_frames) as f64 / elapsed_s
         };
         let idle_ns = (last_frame_ns != 0).then(|| now_ns.saturating_sub(last_frame_ns));
+        let distributions = Distributions::of(counters);
+        let distributions = match self.since {
+            Some(earlier) => distributions.since(earlier),
+            None => distributions,
+        };
         let values = counters
             .figures(self.state.figures.len())
             .unwrap_or_default();
@@ -293,10 +341,10 @@ impl NodeView<'_> {
             rate_hz,
             ready_ns,
             idle_s: idle_ns.map(|idle_ns| idle_ns as f64 * 1e-9),
-            execution: Durations::of(&counters.execution.snapshot()),
+            execution: Durations::of(&distributions.execution),
             last_execution_ns: counters.last_execution_ns.load(Ordering::Relaxed),
-            wait: Durations::of(&counters.wait.snapshot()),
-            latency: Durations::of(&counters.latency.snapshot()),
+            wait: Durations::of(&distributions.wait),
+            latency: Durations::of(&distributions.latency),
             figures: self
                 .state
                 .figures

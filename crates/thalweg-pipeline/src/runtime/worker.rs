@@ -143,6 +143,11 @@ impl Worker {
     pub(super) fn report_ready(&mut self, figures: Vec<Figure>) -> Result<(), WorkerFailure> {
         let counters = self.counters();
         counters.pid.store(std::process::id(), Ordering::Relaxed);
+        let cpu = match self.placement.cpus.as_slice() {
+            [cpu] => u32::try_from(*cpu + 1).unwrap_or(0),
+            _ => 0,
+        };
+        counters.cpu.store(cpu, Ordering::Relaxed);
         counters
             .ready_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);

@@ -83,6 +83,24 @@ impl HistogramSnapshot {
             .map(middle_of)
     }
 
+    /// How many values there are in every power of two, each with its smallest value in ns: from the
+    /// first that has any to the last.
+    pub fn octaves(&self) -> impl Iterator<Item = (u64, u64)> {
+        let mut octaves: Vec<(u64, u64)> = Vec::new();
+        for (bucket, &count) in self.counts.iter().enumerate() {
+            let middle = middle_of(bucket);
+            let from_ns = if middle == 0 { 0 } else { 1 << middle.ilog2() };
+            match octaves.last_mut() {
+                Some(last) if last.0 == from_ns => last.1 += count,
+                None if count == 0 => {}
+                _ => octaves.push((from_ns, count)),
+            }
+        }
+        let used = octaves.iter().rposition(|(_, count)| *count > 0);
+        octaves.truncate(used.map_or(0, |last| last + 1));
+        octaves.into_iter()
+    }
+
     /// Mean in ns, from the middles of the buckets; `None` without values.
     pub fn mean_ns(&self) -> Option<f64> {
         let total = self.count();
@@ -171,6 +189,17 @@ mod tests {
                 prop_assert!(found.abs_diff(expected) <= expected / 16 + 1);
             }
         }
+    }
+
+    #[test]
+    fn octaves_reach_from_the_first_value_to_the_last() {
+        let histogram = histogram();
+        assert_eq!(histogram.snapshot().octaves().count(), 0);
+        for value in [5, 6, 7, 8, 40, 41] {
+            histogram.record(value);
+        }
+        let octaves: Vec<(u64, u64)> = histogram.snapshot().octaves().collect();
+        assert_eq!(octaves, [(4, 3), (8, 1), (16, 0), (32, 2)]);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct NodeCounters {
     pub phase: AtomicU32,
     /// Workers started after the first. Written by the supervisor.
     pub restarts: AtomicU32,
+    /// 1 more than the CPU that the worker is tied to; 0 if it is not tied to one.
+    pub cpu: AtomicU32,
+    _reserved: AtomicU32,
     /// What the node is: JSON. Written by the supervisor.
     pub description: Text<DESCRIPTION_WORDS>,
     figures_version: AtomicU64,

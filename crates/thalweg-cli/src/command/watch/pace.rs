@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use thalweg::Publication;
 use thalweg::shm::stream::observe::Observation;
 
+use crate::table::bars;
+
 /// Looks the trend goes back.
 const TREND_LOOKS: usize = 12;
 
@@ -56,15 +58,7 @@ impl Pace {
 
     /// The rates of the last looks as bars, the highest being the fastest of them.
     pub(super) fn trend(&self) -> String {
-        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        let highest = self.trend.iter().copied().fold(0.0, f64::max);
-        self.trend
-            .iter()
-            .map(|rate| {
-                let share = if highest > 0.0 { rate / highest } else { 0.0 };
-                BARS[((share * 7.0).round() as usize).min(7)]
-            })
-            .collect()
+        bars(self.trend.iter().copied())
     }
 }
 
