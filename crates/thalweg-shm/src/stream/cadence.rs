@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::back_off::BackOff;
+use super::placement::Moves;
 use super::publication::Publication;
 use super::rhythm::{ArrivalWindow, Rhythm};
 
@@ -35,6 +36,7 @@ pub(crate) struct Cadence {
     pub(crate) spins: BackOff,
     /// Of spinning in arrival windows.
     pub(crate) windows: BackOff,
+    pub(crate) moves: Moves,
     /// Only ever tried: who finds it taken, also by a thread that a fork left behind, sleeps.
     rhythm: Mutex<Rhythm>,
 }
@@ -60,6 +62,7 @@ impl Cadence {
             usual_wait_ns: AtomicU64::new(FIRST_GUESS_NS),
             spins: BackOff::default(),
             windows: BackOff::default(),
+            moves: Moves::default(),
             rhythm: Mutex::new(Rhythm::new()),
         }
     }

@@ -17,9 +17,9 @@ const HEARD: usize = 8;
 const AGREEING: usize = 6;
 /// What a median of intervals may be: longer ones than this are pauses.
 const LONGEST_PERIOD_NS: u64 = 10_000_000_000;
-/// A window reaches this many mean deviations before the beat, and that many after it: what delays
-/// a frame is of all sizes, what advances one is not.
-const LEAD_DEVIATIONS: f64 = 3.0;
+/// A window begins this many mean deviations before the beat, of arrivals and of wakes together, and
+/// ends that many after it, of arrivals: what delays a frame is of all sizes, what advances one is not.
+const LEAD_DEVIATIONS: f64 = 2.5;
 const LAG_DEVIATIONS: f64 = 5.0;
 /// An arrival this many mean deviations off the beat is a stray. It moves the beat as if it had been
 /// no further off.
@@ -36,6 +36,8 @@ const BEAT_GAIN: f64 = 0.5;
 const PERIOD_GAIN: f64 = 1.0 / 16.0;
 /// Weight of a new sample in a mean.
 const MEAN_GAIN: f64 = 1.0 / 8.0;
+/// How much of the lateness of wakes is forgotten with each frame that could not be slept for.
+const DOUBT_GAIN: f64 = 1.0 / 64.0;
 /// The kernel may be late with a timer by 50 us unless told otherwise.
 const FIRST_LATENESS_NS: f64 = 60_000.0;
 const FIRST_LATENESS_DEVIATION_NS: f64 = 5_000.0;
@@ -160,20 +162,21 @@ impl Rhythm {
     /// When to spin for the frame that a waiter begins to wait for now. `None` where that would not
     /// bring it: the pace is unknown, or too irregular or too fast for the CPU time it may take, or
     /// the frame is due too soon to sleep and too late to spin until then.
-    pub(crate) fn next_window(&self, now_ns: u64) -> Option<ArrivalWindow> {
+    pub(crate) fn next_window(&mut self, now_ns: u64) -> Option<ArrivalWindow> {
         let Pace::Known(beat) = &self.pace else {
             return None;
         };
         let budget_ns = (beat.period_ns * SPIN_SHARE).min(LONGEST_SPIN_NS);
-        let lead_ns = LEAD_DEVIATIONS * beat.deviation_ns;
         let lag_ns = LAG_DEVIATIONS * beat.deviation_ns;
-        let spread_ns = LEAD_DEVIATIONS * self.lateness.deviation_ns;
+        // Frames and wakes are late independently of each other.
+        let lead_ns = LEAD_DEVIATIONS * beat.deviation_ns.hypot(self.lateness.deviation_ns);
         // At least the likelier half of what comes late has to fit in.
-        if spread_ns + lead_ns + beat.deviation_ns > budget_ns {
+        if lead_ns + beat.deviation_ns > budget_ns {
+            self.lateness.doubt();
             return None;
         }
         let due_ns = beat.next_after(now_ns.saturating_sub(lag_ns as u64))?;
-        let asks_early_ns = lead_ns + spread_ns + self.lateness.mean_ns;
+        let asks_early_ns = lead_ns + self.lateness.mean_ns;
         let sleep_until_ns = due_ns.checked_sub(asks_early_ns as u64)?;
         let window = ArrivalWindow {
             sleep_until_ns,
@@ -181,7 +184,11 @@ impl Rhythm {
             budget_ns: budget_ns as u64,
         };
         let is_open = window.closes_ns.saturating_sub(now_ns) <= window.budget_ns;
-        (sleep_until_ns > now_ns || is_open).then_some(window)
+        if sleep_until_ns <= now_ns && !is_open {
+            self.lateness.doubt();
+            return None;
+        }
+        Some(window)
     }
 }
 
@@ -264,6 +271,13 @@ impl Lateness {
         let error_ns = (late_ns - self.mean_ns).clamp(-bound_ns, bound_ns);
         self.mean_ns += MEAN_GAIN * error_ns;
         self.deviation_ns += MEAN_GAIN * (error_ns.abs() - self.deviation_ns);
+    }
+
+    /// Nothing is slept for, so nothing can be learnt. Wakes that were late and unsteady on a busy
+    /// machine would be believed to be so for ever, if this did not lead to another attempt.
+    fn doubt(&mut self) {
+        self.mean_ns -= DOUBT_GAIN * (self.mean_ns - FIRST_LATENESS_NS).max(0.0);
+        self.deviation_ns -= DOUBT_GAIN * self.deviation_ns;
     }
 }
 
@@ -449,18 +463,33 @@ mod tests {
             &scheduled(MILLISECOND_NS, MILLISECOND_NS, 2_000, 50),
         );
         let now_ns = 60 * MILLISECOND_NS;
-        let early = |rhythm: &Rhythm| {
+        let early = |rhythm: &mut Rhythm| {
             let window = rhythm.next_window(now_ns).expect("the pace is known");
             window.closes_ns - window.sleep_until_ns
         };
-        let before_ns = early(&rhythm);
+        let before_ns = early(&mut rhythm);
         (0..100).for_each(|_| rhythm.woke_late(75_000));
-        assert!(early(&rhythm) > before_ns + 10_000);
+        assert!(early(&mut rhythm) > before_ns + 10_000);
         rhythm.woke_late(5 * MILLISECOND_NS);
         assert!(
-            early(&rhythm) < before_ns + 40_000,
+            early(&mut rhythm) < before_ns + 40_000,
             "one preemption is not taken for the rule"
         );
+    }
+
+    #[test]
+    fn wakes_that_were_unsteady_are_tried_again() {
+        let mut rhythm = Rhythm::new();
+        let frames =
+            |start_ms: u64| scheduled(start_ms * MILLISECOND_NS, MILLISECOND_NS, 2_000, 300);
+        follow(&mut rhythm, &frames(1));
+        let mut scatter = Scatter(13);
+        (0..200).for_each(|_| rhythm.woke_late(scatter.next(2 * MILLISECOND_NS)));
+        assert_eq!(rhythm.next_window(300 * MILLISECOND_NS + 100_000), None);
+        let tally = follow(&mut rhythm, &frames(301));
+        assert!(tally.windows < 250, "{tally:?}");
+        let tally = follow(&mut rhythm, &frames(601));
+        assert!(tally.hits > 280, "{tally:?}");
     }
 
     #[test]

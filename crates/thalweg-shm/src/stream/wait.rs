@@ -10,7 +10,6 @@ use super::back_off::BackOff;
 use super::cadence::{Cadence, GRACE_NS, SpinBudget};
 use super::error::WaitError;
 use super::lock::Patience;
-use super::placement;
 use super::rhythm::ArrivalWindow;
 use super::spin::{self, SpinPermit};
 use crate::protocol::words::Head;
@@ -41,7 +40,7 @@ enum Passed {
     New { count: u64, seen_ns: u64 },
     /// Nothing in all the time it had, which is over by now.
     InVain { now_ns: u64 },
-    /// As many processes as may are spinning already.
+    /// No time at all: spinning is not wanted, or as many processes as may are spinning already.
     Refused,
 }
 
@@ -236,10 +235,16 @@ impl Waiter<'_> {
         attempts: &BackOff,
     ) -> Result<Passed, WaitError> {
         let passed = self.spin(after, began_ns, end_ns)?;
+        let moves = &self.cadence.moves;
         match passed {
-            Passed::New { .. } => attempts.succeeded(),
+            Passed::New { .. } => {
+                moves.spun(true);
+                attempts.succeeded();
+            }
             Passed::InVain { now_ns } => {
-                if attempts.failed() && placement::leave_this_cpu(now_ns) {
+                moves.spun(false);
+                // Perhaps the writer could not run because of this spin.
+                if attempts.failed() && moves.leave_this_cpu(now_ns) {
                     attempts.forget();
                 }
             }
