@@ -132,10 +132,11 @@ def test_cancelling_and_timeouts_end_the_wait_and_nothing_else(pair):
     writer, reader = pair
 
     async def main():
+        before = len(thread_names())
         tasks = [asyncio.create_task(reader.read_rows_async(1)) for _ in range(50)]
         await asyncio.sleep(0)
-        assert thread_names().count("thalweg-reactor") == 1
-        assert not any(name.startswith("asyncio") for name in thread_names())
+        assert "thalweg-reactor" in thread_names()
+        assert len(thread_names()) <= before + 1, "a thread for each wait"
         for task in tasks[:-1]:
             task.cancel()
         cancelled = await asyncio.gather(*tasks[:-1], return_exceptions=True)
