@@ -17,8 +17,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use thalweg_shm::{ArrayMut, DType};
 
+use crate::files::npy::NpyFile;
 use crate::node::{NodeError, Parameters, SpecProblem};
-use crate::npy::NpyFile;
 use crate::numpy_random::Generator;
 use crate::owned_array::OwnedArray;
 use crate::simd::half_float::{f32_to_half, f64_to_half};
@@ -536,7 +536,7 @@ mod tests {
     use thalweg_shm::Element;
 
     use super::*;
-    use crate::npy::tests::npy_bytes;
+    use crate::files::npy::tests::npy_bytes;
 
     fn initial(
         value: Value,

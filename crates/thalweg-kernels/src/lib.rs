@@ -6,19 +6,22 @@
 //! in other crates, are written with; [`initial`] fills streams before anybody writes them, with
 //! [`numpy_random`] where they hold noise.
 //!
-//! The kinds themselves: `elementwise` (copy, flatten, scale, add, integrate), `expression`
-//! (custom operations), [`matrix_vector`], `centroid`, `synthetic` and `replay` (sources),
-//! `null_sink`. `simd` is the floor they compute on, and the only place with unsafe code beside
-//! the SIMD modules of the matrix product and the centroids.
+//! The kinds themselves: `elementwise` (copy, flatten, concatenate, scale, add, integrate),
+//! `reduce`, `expression` (custom operations), [`matrix_vector`], `centroid`, `tomographic`,
+//! `raise_error`, `synthetic` and `replay` (sources), `null_sink` and `file_sink`. [`files`] reads
+//! and writes the arrays and recordings that sources and sinks deal with. `simd` is the floor they
+//! compute on, and the only place with unsafe code beside the SIMD modules of the matrix product
+//! and the centroids.
 
 mod centroid;
 pub mod check;
 mod elementwise;
 mod expression;
+mod file_sink;
+pub mod files;
 pub mod initial;
 pub mod matrix_vector;
 pub mod node;
-mod npy;
 mod null_sink;
 pub mod numpy_random;
 mod owned_array;

@@ -8,6 +8,7 @@ use thalweg_shm::DType;
 use crate::centroid;
 use crate::elementwise;
 use crate::expression;
+use crate::file_sink;
 use crate::matrix_vector;
 use crate::node::{Kernel, NodeSpec, Sink, Source, SpecProblem};
 use crate::null_sink;
@@ -145,6 +146,7 @@ const BUILTIN: &[&[Definition]] = &[
     centroid::DEFINITIONS,
     elementwise::DEFINITIONS,
     expression::DEFINITIONS,
+    file_sink::DEFINITIONS,
     null_sink::DEFINITIONS,
     raise_error::DEFINITIONS,
     reduce::DEFINITIONS,

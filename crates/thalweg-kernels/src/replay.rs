@@ -1,32 +1,40 @@
-//! `replay.file`: the frames of a `.npy` file, one after the other.
+//! `replay.file`: the frames of a `.npy` or FITS file, one after the other.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thalweg_shm::ArrayMut;
 
 use crate::check::SpecChecker;
+use crate::files::{FrameFile, RecordingReader};
 use crate::node::{NodeError, NodeSpec, Produced, Source, SourceContext, SpecProblem, StreamSpec};
-use crate::npy::NpyFile;
-use crate::owned_array::OwnedArray;
 use crate::pacing::Pacer;
 use crate::registry::{Definition, NodeBuilder, ParameterDoc};
 
 /// The kinds of this module.
 pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
     kind: "replay.file",
-    summary: "the frames of a .npy file, whose first axis counts them; stamps frame ids from 1",
+    summary: "the frames of a .npy or FITS file, along its first axis; stamps the frame ids of the \
+              recording's index, or counts from 1 without one. With an auxiliary stream `step` \
+              every publication there releases one frame",
     parameters: &[
         ParameterDoc {
             name: "path",
-            doc: "text, required: the file, relative to the configuration's folder",
+            doc: "text, required: the file, relative to the configuration's folder; FITS with the \
+                  extensions .fits, .fit and .fts",
         },
         ParameterDoc {
             name: "rate_hz",
-            doc: "positive number or null (default): frames per second; null is unthrottled",
+            doc: "positive number of frames per second or null (default): null is unthrottled",
+        },
+        ParameterDoc {
+            name: "timing",
+            doc: "fixed (default): as `rate_hz` says; recorded: at the distances in time with which \
+                  the frames were published, which needs an index",
         },
         ParameterDoc {
             name: "loop",
-            doc: "true or false (default): begin again after the last frame",
+            doc: "true or false (default): begin again after the last frame, frame ids going on",
         },
     ],
     builder: NodeBuilder::Source(build),
@@ -34,64 +42,148 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
     warn: None,
 }];
 
+/// The alias of the stream whose publications release frames.
+const STEP: &str = "step";
+/// How long one wait for a step takes before a stop is looked for.
+const STEP_SLICE: Duration = Duration::from_millis(50);
+
+/// When the next frame is due.
+#[derive(Debug)]
+enum Timing {
+    Fixed(Pacer),
+    /// As recorded.
+    Recorded(Option<Anchor>),
+    /// With every publication of an auxiliary stream.
+    Stepped {
+        stream: usize,
+        /// Its publications that released a frame, or came before the start.
+        used: u64,
+    },
+}
+
+/// Where in time a pass through the recording began.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    now_ns: u64,
+    recorded_ns: u64,
+}
+
 struct Replay {
     path: PathBuf,
     stream: StreamSpec,
     repeat: bool,
-    pacer: Pacer,
-    /// Opened with the first frame.
-    open: Option<Open>,
+    timing: Timing,
+    /// Opened with the start.
+    recording: Option<RecordingReader>,
     /// Frames produced so far.
     produced: u64,
 }
 
-struct Open {
-    file: NpyFile,
-    frame: OwnedArray,
-}
-
-impl Open {
-    fn new(path: &Path, stream: &StreamSpec) -> Result<Self, NodeError> {
-        let failed = |error: &dyn std::error::Error| NodeError::Failed(error.to_string());
-        let file = NpyFile::open(path).map_err(|error| failed(&error))?;
-        // The file may have changed since the configuration was checked.
-        if let Some(mismatch) = mismatch(&file, stream) {
-            return Err(NodeError::Failed(format!("{}: {mismatch}", path.display())));
+impl Replay {
+    fn recording(&mut self) -> Result<&mut RecordingReader, NodeError> {
+        match &mut self.recording {
+            Some(recording) => Ok(recording),
+            closed => Ok(closed.insert(open(&self.path, &self.stream)?)),
         }
-        let frame =
-            OwnedArray::zeros(stream.dtype, &stream.shape).map_err(|error| failed(&error))?;
-        Ok(Self { file, frame })
+    }
+
+    /// Waits until frame `index` of the recording is due; true when the pipeline wants to stop.
+    fn wait(&mut self, context: &mut dyn SourceContext, index: usize) -> Result<bool, NodeError> {
+        let recorded_ns = self
+            .recording()?
+            .publication(index)
+            .map(|one| one.publish_ns);
+        match &mut self.timing {
+            Timing::Fixed(pacer) => Ok(pacer.wait(context)),
+            Timing::Recorded(anchor) => {
+                let recorded_ns = recorded_ns.ok_or_else(|| {
+                    NodeError::Failed(format!(
+                        "frame {index} of {} has no recorded time",
+                        self.path.display()
+                    ))
+                })?;
+                // Another pass, or a recording made across a restart, begins anew.
+                let kept = anchor.filter(|anchor| index > 0 && recorded_ns >= anchor.recorded_ns);
+                let anchor = *anchor.insert(kept.unwrap_or(Anchor {
+                    now_ns: context.now_ns(),
+                    recorded_ns,
+                }));
+                let due_ns = anchor.now_ns + (recorded_ns - anchor.recorded_ns);
+                if due_ns > context.now_ns() {
+                    return Ok(context.sleep_until(due_ns));
+                }
+                Ok(context.stop_requested())
+            }
+            Timing::Stepped { stream, used } => {
+                while !context.stop_requested() {
+                    if context
+                        .wait_publication(*stream, *used, STEP_SLICE)?
+                        .is_some()
+                    {
+                        *used += 1;
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
     }
 }
 
+/// Opens the recording, which may have changed since the configuration was checked.
+fn open(path: &Path, stream: &StreamSpec) -> Result<RecordingReader, NodeError> {
+    let failed = |error: &dyn std::error::Error| NodeError::Failed(error.to_string());
+    let file = FrameFile::open(path).map_err(|error| failed(&error))?;
+    if let Some(mismatch) = mismatch(&file, stream) {
+        return Err(NodeError::Failed(format!("{}: {mismatch}", path.display())));
+    }
+    RecordingReader::open(path).map_err(|error| failed(&error))
+}
+
 impl Source for Replay {
+    fn open(&mut self, context: &mut dyn SourceContext) -> Result<(), NodeError> {
+        self.recording()?;
+        if let Timing::Stepped { stream, used } = &mut self.timing {
+            // What was published before the start is no step.
+            let newest = context.wait_publication(*stream, 0, Duration::ZERO)?;
+            *used = newest.map_or(0, |newest| newest.count);
+        }
+        Ok(())
+    }
+
     fn produce(
         &mut self,
         context: &mut dyn SourceContext,
         outputs: &mut [ArrayMut<'_>],
     ) -> Result<Produced, NodeError> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            closed => closed.insert(Open::new(&self.path, &self.stream)?),
-        };
-        let frames = open.file.shape().first().copied().unwrap_or(0) as u64;
+        let recording = self.recording()?;
+        let frames = recording.frames() as u64;
+        let last_id = recording.publication(recording.frames().saturating_sub(1));
         if frames == 0 || self.produced >= frames && !self.repeat {
             return Ok(Produced::Finished);
         }
-        if self.pacer.wait(context) {
+        let index = (self.produced % frames) as usize;
+        if self.wait(context, index)? {
             return Ok(Produced::Nothing);
         }
-        let index = (self.produced % frames) as usize;
-        open.file
-            .read_part(index, &mut open.frame)
+        let produced = self.produced;
+        let passes = produced / frames;
+        let recording = self.recording()?;
+        let frame_id = match recording.publication(index).map(|one| one.frame_id) {
+            None => Some(produced + 1),
+            // Nobody stamped them, so nobody does now.
+            Some(0) => None,
+            // The ids of the next pass go on where those of the last one ended.
+            Some(id) => Some(id + passes * last_id.map_or(frames, |last| last.frame_id)),
+        };
+        let frame = recording
+            .read(index)
             .map_err(|error| NodeError::Failed(error.to_string()))?;
         for output in outputs {
-            output.copy_from_array(open.frame.as_array())?;
+            output.copy_from_array(frame.as_array())?;
         }
         self.produced += 1;
-        Ok(Produced::Frame {
-            frame_id: Some(self.produced),
-        })
+        Ok(Produced::Frame { frame_id })
     }
 }
 
@@ -100,14 +192,31 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
     let output = check.output();
     let path = spec.base_dir.join(check.text_or("path", None));
     let rate_hz = check.optional_number("rate_hz", "a positive number or null", |rate| rate > 0.0);
+    let is_recorded = match check.text_or("timing", Some("fixed")).trim() {
+        "recorded" => true,
+        "fixed" | "" => false,
+        other => {
+            check.parameter_problem("timing", "fixed or recorded", &other.into());
+            false
+        }
+    };
     let repeat = check.boolean_or("loop", false);
+    let step = check_auxiliary(&mut check);
+    let sources = [rate_hz.is_some(), is_recorded, step.is_some()];
+    if sources.iter().filter(|&&given| given).count() > 1 {
+        check.problem(SpecProblem::new(
+            "parameters",
+            "replay.file can go by one of 'rate_hz', 'timing: recorded' and an auxiliary 'step' \
+             only",
+        ));
+    }
     if let (Some(stream), true) = (
         output,
         spec.parameters
             .get("path")
             .is_some_and(|path| path.is_string()),
     ) {
-        match NpyFile::open(&path) {
+        match FrameFile::open(&path) {
             Err(error) => check.problem(SpecProblem::new("parameters.path", error.to_string())),
             Ok(file) => {
                 if let Some(mismatch) = mismatch(&file, stream) {
@@ -128,18 +237,45 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
     }
     check.finish()?;
     let stream = output.ok_or_else(|| vec![SpecProblem::new("output", "there is no output")])?;
+    let timing = match step {
+        Some(stream) => Timing::Stepped { stream, used: 0 },
+        None if is_recorded => Timing::Recorded(None),
+        None => Timing::Fixed(Pacer::new(rate_hz)),
+    };
     Ok(Box::new(Replay {
         path,
         stream: stream.clone(),
         repeat,
-        pacer: Pacer::new(rate_hz),
-        open: None,
+        timing,
+        recording: None,
         produced: 0,
     }))
 }
 
+/// The position of the auxiliary stream `step`; others mean nothing.
+fn check_auxiliary(check: &mut SpecChecker<'_>) -> Option<usize> {
+    let mut step = None;
+    for (index, auxiliary) in check.spec().auxiliary.iter().enumerate() {
+        if auxiliary.alias == STEP {
+            step = Some(index);
+        } else {
+            check.problem(
+                SpecProblem::new(
+                    format!("auxiliary.{}", auxiliary.alias),
+                    format!(
+                        "replay.file knows the auxiliary alias '{STEP}' only, got {:?}",
+                        auxiliary.alias
+                    ),
+                )
+                .with_hint("map the stream to it: `auxiliary: {step: <stream>}`"),
+            );
+        }
+    }
+    step
+}
+
 /// Why the file's frames do not fit the stream.
-fn mismatch(file: &NpyFile, stream: &StreamSpec) -> Option<String> {
+fn mismatch(file: &FrameFile, stream: &StreamSpec) -> Option<String> {
     let fits = file.dtype() == stream.dtype
         && matches!(file.shape(), [frames, rest @ ..] if *frames > 0 && rest == stream.shape);
     if fits {
@@ -163,10 +299,11 @@ fn mismatch(file: &NpyFile, stream: &StreamSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use thalweg_shm::DType;
+    use thalweg_shm::{ArrayRef, DType, Publication};
 
     use super::*;
-    use crate::npy::tests::npy_bytes;
+    use crate::files::RecordingWriter;
+    use crate::files::npy::tests::npy_bytes;
     use crate::testing::{TestContext, produce, source, spec};
 
     fn three_frames() -> Vec<u8> {
@@ -281,5 +418,108 @@ mod tests {
         let mut context = TestContext::at(0);
         let error = produce(&mut *source, &mut context, DType::Uint16, &[2]).unwrap_err();
         assert!(error.to_string().contains("[3, 3] of uint16"), "{error}");
+    }
+
+    /// A FITS recording of three frames with ids 5, 6 and 9, published 1 and 3 ms apart.
+    fn recorded(parameters: serde_json::Value) -> (tempfile::TempDir, NodeSpec) {
+        let (folder, mut spec) = replay(&three_frames(), parameters);
+        let path = folder.path().join("frames.fits");
+        let mut writer =
+            RecordingWriter::create(&path, "camera", DType::Uint16, &[2], false).unwrap();
+        for (count, frame_id, publish_ns) in
+            [(1, 5, 70_000_000), (2, 6, 71_000_000), (3, 9, 74_000_000)]
+        {
+            let publication = Publication {
+                count,
+                frame_id,
+                publish_ns,
+                ..Publication::default()
+            };
+            let frame = [frame_id as u16, 0];
+            writer
+                .append(ArrayRef::from_slice(&frame, &[2]), &publication)
+                .unwrap();
+        }
+        spec.parameters
+            .insert("path".to_owned(), json!("frames.fits"));
+        (folder, spec)
+    }
+
+    fn next(source: &mut dyn Source, context: &mut TestContext) -> (Produced, u16) {
+        let (produced, frame) = produce(source, context, DType::Uint16, &[2]).unwrap();
+        (produced, frame.to_vec::<u16>().unwrap()[0])
+    }
+
+    #[test]
+    fn recorded_ids_and_times_come_again() {
+        let (_folder, spec) = recorded(json!({"timing": "recorded", "loop": true}));
+        let mut source = source(&spec).unwrap();
+        let mut context = TestContext::at(1_000);
+        let mut seen = Vec::new();
+        for _frame in 0..5 {
+            let (produced, first) = next(&mut *source, &mut context);
+            let Produced::Frame { frame_id } = produced else {
+                panic!("{produced:?}");
+            };
+            seen.push((
+                frame_id.unwrap(),
+                first,
+                (context.now_ns - 1_000) / 1_000_000,
+            ));
+        }
+        // The second pass begins at once, and its ids go on.
+        assert_eq!(
+            seen,
+            [(5, 5, 0), (6, 6, 1), (9, 9, 4), (14, 5, 4), (15, 6, 5)]
+        );
+    }
+
+    #[test]
+    fn steps_release_one_frame_each_and_none_is_lost() {
+        let (_folder, mut spec) = recorded(json!({}));
+        spec.auxiliary.push(crate::node::Auxiliary {
+            alias: "step".to_owned(),
+            stream: StreamSpec {
+                name: "clock".to_owned(),
+                dtype: DType::Float32,
+                shape: vec![1],
+            },
+        });
+        let mut source = source(&spec).unwrap();
+        let mut context = TestContext::at(0);
+        // Two publications before the start release nothing.
+        context.publications = 2;
+        source.open(&mut context).unwrap();
+        context.stop_after_waits = 3;
+        assert_eq!(next(&mut *source, &mut context).0, Produced::Nothing);
+        context.stop = false;
+        context.stop_after_waits = 0;
+        // Two at once release two.
+        context.publications = 4;
+        let id = |frame_id| Produced::Frame {
+            frame_id: Some(frame_id),
+        };
+        assert_eq!(next(&mut *source, &mut context), (id(5), 5));
+        assert_eq!(next(&mut *source, &mut context), (id(6), 6));
+        context.stop_after_waits = 3;
+        assert_eq!(next(&mut *source, &mut context).0, Produced::Nothing);
+    }
+
+    #[test]
+    fn only_one_thing_can_release_frames() {
+        let (_folder, mut spec) = recorded(json!({"timing": "recorded", "rate_hz": 3}));
+        let told = |spec: &NodeSpec| source(spec).err().unwrap()[0].message.clone();
+        assert!(told(&spec).contains("one of 'rate_hz', 'timing: recorded'"));
+        spec.parameters = json!({"path": "frames.fits", "timing": "later"})
+            .as_object()
+            .unwrap()
+            .clone();
+        assert!(told(&spec).contains("'timing' to be fixed or recorded"));
+        spec.parameters.remove("timing");
+        spec.auxiliary.push(crate::node::Auxiliary {
+            alias: "clock".to_owned(),
+            stream: spec.outputs[0].clone(),
+        });
+        assert!(told(&spec).contains("alias 'step' only"));
     }
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
-use thalweg_shm::{ArrayMut, ArrayRef, DType};
+use thalweg_shm::{ArrayMut, ArrayRef, DType, Publication, PublishOptions};
 
 use crate::node::{
-    Auxiliary, AuxiliaryFrame, FrameInputs, Kernel, NodeError, NodeSpec, Parameters, Produced,
-    Source, SourceContext, SpecProblem, StreamSpec,
+    Auxiliary, AuxiliaryFrame, FillOutput, FrameInputs, Kernel, NodeError, NodeSpec, Parameters,
+    Produced, Source, SourceContext, SpecProblem, StreamSpec,
 };
 use crate::owned_array::OwnedArray;
 use crate::registry::{ArraySpec, NodeBuilder, NodeRole, Registry};
@@ -99,6 +99,14 @@ pub(crate) fn compute(
 pub(crate) struct TestContext {
     pub(crate) now_ns: u64,
     pub(crate) stop: bool,
+    /// Publications of every auxiliary stream.
+    pub(crate) publications: u64,
+    /// A stop is requested after so many waits in vain; never when 0.
+    pub(crate) stop_after_waits: u32,
+    /// What was written to outputs: index, frame id, time and first byte.
+    pub(crate) written: Vec<(usize, Option<u64>, u64, OwnedArray)>,
+    /// The streams that are written.
+    pub(crate) outputs: Vec<StreamSpec>,
 }
 
 impl TestContext {
@@ -106,6 +114,10 @@ impl TestContext {
         Self {
             now_ns,
             stop: false,
+            publications: 0,
+            stop_after_waits: 0,
+            written: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 }
@@ -140,6 +152,42 @@ impl SourceContext for TestContext {
         _out: &mut ArrayMut<'_>,
     ) -> Result<Option<AuxiliaryFrame>, NodeError> {
         Ok(None)
+    }
+
+    fn wait_publication(
+        &mut self,
+        _index: usize,
+        after_count: u64,
+        timeout: Duration,
+    ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+        if self.publications > after_count {
+            return Ok(Some(AuxiliaryFrame {
+                count: self.publications,
+                frame_id: 0,
+            }));
+        }
+        if !timeout.is_zero() && self.stop_after_waits > 0 {
+            self.stop_after_waits -= 1;
+            self.stop = self.stop_after_waits == 0;
+        }
+        Ok(None)
+    }
+
+    fn write_output(
+        &mut self,
+        index: usize,
+        options: PublishOptions,
+        fill: FillOutput<'_>,
+    ) -> Result<Publication, NodeError> {
+        let stream = &self.outputs[index];
+        let mut array = OwnedArray::zeros(stream.dtype, &stream.shape).unwrap();
+        fill(&mut array.as_array_mut())?;
+        self.written
+            .push((index, options.frame_id, self.now_ns, array));
+        Ok(Publication {
+            publish_ns: self.now_ns,
+            ..Publication::default()
+        })
     }
 }
 

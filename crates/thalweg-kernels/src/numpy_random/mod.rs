@@ -25,6 +25,11 @@ impl Generator {
         }
     }
 
+    /// As `random()`: evenly distributed from 0 up to, but not including, 1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits.next_u64() >> 11) as f64 * 2f64.powi(-53)
+    }
+
     /// As `standard_normal(dtype=float64)`: mean 0, variance 1.
     pub fn standard_normal_f64(&mut self) -> f64 {
         ziggurat::normal_f64(&mut self.bits)

@@ -118,6 +118,16 @@ impl Generator {
         })
     }
 
+    /// Leaves out the next frame, of `count` elements.
+    pub(super) fn skip_frame(&mut self, count: usize) {
+        self.frame += 1;
+        if let Frames::Random { generator, .. } = &mut self.frames {
+            for _element in 0..count {
+                generator.standard_normal_f64();
+            }
+        }
+    }
+
     /// Writes the next frame into `out`, which has the dtype and shape the generator was made for.
     pub(super) fn next_frame(&mut self, out: &mut ArrayMut<'_>) {
         let frame = self.frame;

@@ -1,5 +1,6 @@
-//! `synthetic.array`: a source of test patterns.
+//! `synthetic.array` and `synthetic.frame_set`: sources of test patterns.
 
+mod frame_set;
 mod generator;
 mod pattern;
 
@@ -10,50 +11,76 @@ use crate::node::{NodeError, NodeSpec, Produced, Source, SourceContext, SpecProb
 use crate::pacing::Pacer;
 use crate::registry::{Definition, NodeBuilder, ParameterDoc};
 use generator::Generator;
-use pattern::PatternSpec;
+use pattern::{PATTERN_PARAMETERS, PatternSpec};
 
 /// The kinds of this module.
-pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
+pub(crate) const DEFINITIONS: &[Definition] = &[SYNTHETIC_ARRAY, frame_set::FRAME_SET];
+
+const RATE_HZ: ParameterDoc = ParameterDoc {
+    name: "rate_hz",
+    doc: "positive number of frames per second or null (default): null is unthrottled",
+};
+
+const SYNTHETIC_ARRAY: Definition = Definition {
     kind: "synthetic.array",
     summary: "test patterns, as fast as possible or at a rate",
-    parameters: &[
-        ParameterDoc {
-            name: "pattern",
-            doc: "constant, random (default), ramp, sine, impulse or checkerboard",
-        },
-        ParameterDoc {
-            name: "rate_hz",
-            doc: "positive number or null (default): frames per second; null is unthrottled",
-        },
-        ParameterDoc {
-            name: "seed",
-            doc: "integer, default 0: of `random`, the numbers of NumPy's default_rng(seed)",
-        },
-        ParameterDoc {
-            name: "amplitude",
-            doc: "number, default 1: scale of every pattern but constant",
-        },
-        ParameterDoc {
-            name: "offset",
-            doc: "number, default 0: added to every pattern",
-        },
-        ParameterDoc {
-            name: "period",
-            doc: "positive number of elements, default 64: of ramp and sine, tile of checkerboard",
-        },
-        ParameterDoc {
-            name: "constant",
-            doc: "number, default 0: value of `constant`",
-        },
-        ParameterDoc {
-            name: "impulse_interval",
-            doc: "integer of at least 1, default 64: frames from one impulse to the next",
-        },
-    ],
+    parameters: &{
+        let [a, b, c, d, e, f, g] = PATTERN_PARAMETERS;
+        [a, RATE_HZ, b, c, d, e, f, g]
+    },
     builder: NodeBuilder::Source(build),
     infer: None,
-    warn: None,
-}];
+    warn: Some(warn_of_integers),
+};
+
+/// Tells that a pattern of fractions is cut off by the dtype of a stream.
+fn warn_of_integers(spec: &NodeSpec) -> Vec<SpecProblem> {
+    let pattern = PatternSpec::read(&mut SpecChecker::new(spec));
+    if !pattern.has_fractions() {
+        return Vec::new();
+    }
+    let whole = spec
+        .outputs
+        .iter()
+        .enumerate()
+        .filter(|(_, output)| !output.dtype.is_float() && !output.dtype.is_complex());
+    whole
+        .map(|(index, output)| {
+            let path = match spec.outputs.len() {
+                1 => "stream".to_owned(),
+                _ => format!("streams[{index}]"),
+            };
+            SpecProblem::new(
+                path,
+                format!(
+                    "{}: pattern '{}' has fractions, which {:?} of {} cuts off",
+                    spec.kind,
+                    pattern.name(),
+                    output.name,
+                    output.dtype
+                ),
+            )
+            .with_hint("make it float32, or choose a larger `amplitude`")
+        })
+        .collect()
+}
+
+/// Says on standard error what is probably not meant; the supervisor shows it.
+#[expect(
+    clippy::print_stderr,
+    reason = "a worker has no other way to tell what does not end it"
+)]
+fn tell(warnings: &[SpecProblem]) {
+    for warning in warnings {
+        let hint = warning.hint.as_deref().unwrap_or_default();
+        eprintln!("warning: {} ({hint})", warning.message);
+    }
+}
+
+/// Parameter `rate_hz`.
+fn check_rate(check: &mut SpecChecker<'_>) -> Option<f64> {
+    check.optional_number("rate_hz", "a positive number or null", |rate| rate > 0.0)
+}
 
 struct SyntheticArray {
     pattern: PatternSpec,
@@ -62,9 +89,15 @@ struct SyntheticArray {
     pacer: Pacer,
     /// Made with the first frame.
     generator: Option<Generator>,
+    warnings: Vec<SpecProblem>,
 }
 
 impl Source for SyntheticArray {
+    fn open(&mut self, _context: &mut dyn SourceContext) -> Result<(), NodeError> {
+        tell(&self.warnings);
+        Ok(())
+    }
+
     fn produce(
         &mut self,
         context: &mut dyn SourceContext,
@@ -92,7 +125,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
     let mut check = SpecChecker::new(spec);
     let output = check.output();
     let pattern = PatternSpec::read(&mut check);
-    let rate_hz = check.optional_number("rate_hz", "a positive number or null", |rate| rate > 0.0);
+    let rate_hz = check_rate(&mut check);
     check.finish()?;
     let (dtype, shape) = output.map_or((DType::Float64, Vec::new()), |stream| {
         (stream.dtype, stream.shape.clone())
@@ -103,6 +136,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         shape,
         pacer: Pacer::new(rate_hz),
         generator: None,
+        warnings: warn_of_integers(spec),
     }))
 }
 

@@ -1,6 +1,39 @@
 //! The parameters of a test pattern.
 
 use crate::check::SpecChecker;
+use crate::registry::ParameterDoc;
+
+/// What a pattern is made with.
+pub(super) const PATTERN_PARAMETERS: [ParameterDoc; 7] = [
+    ParameterDoc {
+        name: "pattern",
+        doc: "constant, random (default), ramp, sine, impulse or checkerboard",
+    },
+    ParameterDoc {
+        name: "seed",
+        doc: "integer of at least 0, default 0: of `random`, the numbers of NumPy's default_rng(seed)",
+    },
+    ParameterDoc {
+        name: "amplitude",
+        doc: "number, default 1: scale of every pattern but constant",
+    },
+    ParameterDoc {
+        name: "offset",
+        doc: "number, default 0: added to every pattern",
+    },
+    ParameterDoc {
+        name: "period",
+        doc: "positive number of elements, default 64: of ramp and sine, tile of checkerboard",
+    },
+    ParameterDoc {
+        name: "constant",
+        doc: "number, default 0: value of `constant`",
+    },
+    ParameterDoc {
+        name: "impulse_interval",
+        doc: "integer of at least 1, default 64: frames from one impulse to the next",
+    },
+];
 
 /// Which pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,5 +91,21 @@ impl PatternSpec {
             constant: check.number_or("constant", 0.0),
             impulse_interval: check.integer_or("impulse_interval", 1, 64),
         }
+    }
+
+    /// The name of the pattern.
+    pub(super) fn name(&self) -> &'static str {
+        let named = PATTERNS
+            .iter()
+            .find(|(_, pattern)| *pattern == self.pattern);
+        named.map_or("", |(name, _)| name)
+    }
+
+    /// Whether its elements are in general no integers.
+    pub(super) fn has_fractions(&self) -> bool {
+        matches!(
+            self.pattern,
+            Pattern::Random | Pattern::Ramp | Pattern::Sine
+        )
     }
 }

@@ -24,31 +24,67 @@ pub(crate) struct NpyFile {
 
 /// A `.npy` file cannot be used; the message names it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NpyError {
+pub enum NpyError {
+    /// It cannot be opened.
     #[error("cannot open {}: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
     #[error("{} is no .npy file: {source}", path.display())]
-    Header { path: PathBuf, source: io::Error },
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// Its elements are none of a stream's.
     #[error("{} holds {found}, which no stream can carry", path.display())]
-    DType { path: PathBuf, found: String },
+    DType {
+        /// The file.
+        path: PathBuf,
+        /// Its dtype.
+        found: String,
+    },
+    /// The fastest axis comes first.
     #[error(
         "{} is in Fortran order, shape {shape:?}: save `numpy.ascontiguousarray(array)` instead",
         path.display()
     )]
-    FortranOrder { path: PathBuf, shape: Vec<u64> },
+    FortranOrder {
+        /// The file.
+        path: PathBuf,
+        /// Its shape.
+        shape: Vec<u64>,
+    },
+    /// It is shorter than its header says.
     #[error(
         "{} is cut off: shape {shape:?} of {dtype} needs {needed} bytes, there are {found}",
         path.display()
     )]
     Truncated {
+        /// The file.
         path: PathBuf,
+        /// Shape in the header.
         shape: Vec<u64>,
+        /// Element type.
         dtype: DType,
+        /// Bytes of the data.
         needed: u128,
+        /// Bytes there are.
         found: u64,
     },
+    /// It cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl NpyFile {
@@ -154,6 +190,48 @@ impl NpyFile {
     }
 }
 
+/// NumPy's description of `dtype` in this machine's byte order, such as `<f4`.
+pub(super) fn description(dtype: DType) -> String {
+    let kind = match dtype {
+        DType::Bool => 'b',
+        _ if dtype.is_float() => 'f',
+        _ if dtype.is_complex() => 'c',
+        DType::Int8 | DType::Int16 | DType::Int32 | DType::Int64 => 'i',
+        _ => 'u',
+    };
+    let order = match dtype.size_bytes() {
+        1 => '|',
+        _ if cfg!(target_endian = "little") => '<',
+        _ => '>',
+    };
+    format!("{order}{kind}{}", dtype.size_bytes())
+}
+
+/// The header of an array of `frames` times `frame_shape` elements, of the same size whatever the
+/// number of frames. `description` is the dtype, as NumPy writes it.
+pub(super) fn growing_header(description: &str, frames: u64, frame_shape: &[usize]) -> Vec<u8> {
+    const PREFIX_BYTES: usize = 10;
+    let rest: String = frame_shape
+        .iter()
+        .map(|extent| format!("{extent}, "))
+        .collect();
+    let text = |frames: u64| {
+        format!(
+            "{{'descr': {description}, 'fortran_order': False, 'shape': ({frames}, {}), }}",
+            rest.trim_end()
+        )
+    };
+    // As long as with the largest number, on a multiple of 64, with the line feed.
+    let size = (PREFIX_BYTES + text(u64::MAX).len() + 1).next_multiple_of(64);
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    let text_bytes = u16::try_from(size - PREFIX_BYTES).unwrap_or(u16::MAX);
+    header.extend(text_bytes.to_le_bytes());
+    header.extend(text(frames).as_bytes());
+    header.resize(size - 1, b' ');
+    header.push(b'\n');
+    header
+}
+
 /// The dtype and whether its bytes have to be swapped.
 fn dtype_of(dtype: &NpyDType) -> Option<(DType, bool)> {
     let NpyDType::Plain(plain) = dtype else {
@@ -219,6 +297,28 @@ pub(crate) mod tests {
                 (dtype, &[2, 3][..]),
                 "{descr}"
             );
+        }
+    }
+
+    #[test]
+    fn growing_headers_keep_their_size_and_are_understood() {
+        for dtype in DType::ALL {
+            let quoted = format!("'{}'", description(dtype));
+            let size = growing_header(&quoted, 0, &[2, 3]).len();
+            for frames in [0u64, 1, 99, 100] {
+                let mut bytes = growing_header(&quoted, frames, &[2, 3]);
+                assert_eq!(bytes.len(), size);
+                bytes.resize(size + 100 * 6 * dtype.size_bytes(), 0);
+                let file = opened(&bytes).unwrap();
+                assert_eq!(
+                    (file.dtype(), file.shape()),
+                    (dtype, &[frames as usize, 2, 3][..])
+                );
+            }
+            assert_eq!(growing_header(&quoted, u64::MAX, &[2, 3]).len(), size);
+            let plain = growing_header(&quoted, 7, &[]);
+            assert_eq!(plain.len() % 64, 0);
+            assert!(String::from_utf8_lossy(&plain).contains("(7, ), }"));
         }
     }
 
