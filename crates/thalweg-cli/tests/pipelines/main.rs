@@ -8,5 +8,6 @@ mod hosts;
 mod life;
 mod matching;
 mod placement;
+mod recordings;
 mod restarts;
 mod support;

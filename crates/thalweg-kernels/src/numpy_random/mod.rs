@@ -69,6 +69,7 @@ mod tests {
         );
         let mut generator = Generator::new(0);
         let singles: Vec<f32> = (0..4).map(|_| generator.standard_normal_f32()).collect();
+        assert_eq!(Generator::new(0).uniform(), 0.6369616873214543);
         assert_eq!(singles, [1.117622, -1.3871249, -0.4265716, -0.80358726]);
     }
 

@@ -23,9 +23,9 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
     });
     let outcome = match opened {
         Ok(()) => consume_all(worker, sink.as_mut(), &auxiliary, &outputs),
-        Err(error) => Err(WorkerFailure::of(error)),
+        Err(error) => Err(error.into()),
     };
-    let closed = sink.close().map_err(WorkerFailure::of);
+    let closed = sink.close().map_err(WorkerFailure::from);
     // What went wrong first is what is told.
     outcome.and(closed)
 }

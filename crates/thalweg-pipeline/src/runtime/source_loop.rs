@@ -31,9 +31,9 @@ pub(super) fn run_source(
     });
     let outcome = match opened {
         Ok(()) => produce_all(worker, source.as_mut(), &auxiliary, &outputs),
-        Err(error) => Err(WorkerFailure::of(error)),
+        Err(error) => Err(error.into()),
     };
-    let closed = source.close().map_err(WorkerFailure::of);
+    let closed = source.close().map_err(WorkerFailure::from);
     // What went wrong first is what is told; an end without any trouble is told last.
     if outcome.and_then(|is_finished| closed.map(|()| is_finished))? {
         report(&WorkerReport::Finished).map_err(WorkerFailure::of)?;

@@ -6,7 +6,7 @@ use fitsio_pure::BLOCK_SIZE;
 use fitsio_pure::header::{Card, serialize_header};
 use fitsio_pure::primary::build_primary_header;
 use fitsio_pure::value::Value;
-use half::f16;
+use thalweg::kernels::files::encoding::{Encoding, append_stored};
 use thalweg::{DType, Publication};
 
 use super::taken::Taken;
@@ -15,36 +15,10 @@ use crate::command::facts::utc;
 /// Bytes converted at a time.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// How a dtype is stored.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Encoding {
-    /// Bits per element, negative for floating point.
-    bitpix: i64,
-    /// What a reader adds to the stored integers; 0 for none.
-    zero: f64,
-}
-
 /// How FITS stores `dtype`, or why it cannot.
 pub(super) fn encoding(dtype: DType) -> Result<Encoding, String> {
-    let (bitpix, zero) = match dtype {
-        DType::Uint8 | DType::Bool => (8, 0.0),
-        DType::Int8 => (8, -128.0),
-        DType::Int16 => (16, 0.0),
-        DType::Uint16 => (16, 32_768.0),
-        DType::Int32 => (32, 0.0),
-        DType::Uint32 => (32, 2_147_483_648.0),
-        DType::Int64 => (64, 0.0),
-        DType::Uint64 => (64, 9_223_372_036_854_775_808.0),
-        // Every half is a single, too.
-        DType::Float16 | DType::Float32 => (-32, 0.0),
-        DType::Float64 => (-64, 0.0),
-        DType::Complex64 | DType::Complex128 => {
-            return Err(format!(
-                "a FITS image cannot hold {dtype}: use `--format npy`"
-            ));
-        }
-    };
-    Ok(Encoding { bitpix, zero })
+    Encoding::of(dtype)
+        .ok_or_else(|| format!("a FITS image cannot hold {dtype}: use `--format npy`"))
 }
 
 /// Writes a file of one primary image.
@@ -56,7 +30,7 @@ pub(super) fn write(output: &mut impl Write, taken: &Taken, written_ns: u64) -> 
     let mut converted = Vec::with_capacity(2 * CHUNK_BYTES);
     for chunk in taken.bytes.chunks(CHUNK_BYTES) {
         converted.clear();
-        convert(taken.dtype, chunk, &mut converted);
+        append_stored(taken.dtype, chunk, &mut converted);
         output.write_all(&converted)?;
         written += converted.len();
     }
@@ -183,34 +157,6 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// Appends the elements in `native` as FITS stores them.
-fn convert(dtype: DType, native: &[u8], stored: &mut Vec<u8>) {
-    match dtype {
-        DType::Uint8 | DType::Bool => stored.extend_from_slice(native),
-        // The offset of half the range is the top bit.
-        DType::Int8 => stored.extend(native.iter().map(|byte| byte ^ 0x80)),
-        DType::Float16 => stored.extend(
-            native
-                .chunks_exact(2)
-                .flat_map(|half| f32::from(f16::from_ne_bytes([half[0], half[1]])).to_be_bytes()),
-        ),
-        _ => {
-            let is_unsigned = matches!(dtype, DType::Uint16 | DType::Uint32 | DType::Uint64);
-            for element in native.chunks_exact(dtype.size_bytes()) {
-                let start = stored.len();
-                if cfg!(target_endian = "big") {
-                    stored.extend_from_slice(element);
-                } else {
-                    stored.extend(element.iter().rev());
-                }
-                if is_unsigned {
-                    stored[start] ^= 0x80;
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::taken::tests::taken;
@@ -269,42 +215,6 @@ mod tests {
         assert!(!cards.iter().any(|card| card.starts_with("BZERO")));
         assert_eq!(data[..8], [0x3f, 0xc0, 0, 0, 0xc0, 0, 0, 0]);
         assert!(data[8..].iter().all(|&byte| byte == 0), "padding");
-    }
-
-    #[test]
-    fn integers_are_big_endian_and_unsigned_ones_offset() {
-        let stored = |dtype, native: &[u8]| {
-            let mut stored = Vec::new();
-            convert(dtype, native, &mut stored);
-            stored
-        };
-        let zero = |dtype| encoding(dtype).unwrap().zero;
-        assert_eq!(stored(DType::Int16, &(-2i16).to_ne_bytes()), [0xff, 0xfe]);
-        // The stored integer and the offset together are the element.
-        assert_eq!(
-            stored(DType::Uint16, &1u16.to_ne_bytes()),
-            (i16::MIN + 1).to_be_bytes()
-        );
-        assert_eq!(zero(DType::Uint16), 32_768.0);
-        let stored_u32 = (7 - 2_147_483_648i64) as i32;
-        assert_eq!(
-            stored(DType::Uint32, &7u32.to_ne_bytes()),
-            stored_u32.to_be_bytes()
-        );
-        assert_eq!(
-            stored(DType::Uint64, &0u64.to_ne_bytes()),
-            i64::MIN.to_be_bytes()
-        );
-        assert_eq!(zero(DType::Uint64), 2f64.powi(63));
-        assert_eq!(stored(DType::Int8, &(-128i8).to_ne_bytes()), [0]);
-        assert_eq!(stored(DType::Int8, &127i8.to_ne_bytes()), [255]);
-        assert_eq!(stored(DType::Bool, &[1, 0]), [1, 0]);
-        let half = f16::from_f32(-0.5).to_ne_bytes();
-        assert_eq!(stored(DType::Float16, &half), (-0.5f32).to_be_bytes());
-        assert_eq!(
-            stored(DType::Float64, &1.5f64.to_ne_bytes()),
-            1.5f64.to_be_bytes()
-        );
     }
 
     #[test]
