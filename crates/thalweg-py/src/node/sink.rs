@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use thalweg::Publication;
 use thalweg::kernels::{NodeBuilder, NodeRole, Sink, SinkFrame};
 
+use super::context::{HandleContext, StopWord};
 use super::kernel::of_node;
 use super::{builder, read_spec, readable, refused};
 
@@ -14,6 +15,7 @@ use super::{builder, read_spec, readable, refused};
 #[pyclass(frozen, name = "SinkNode")]
 pub(crate) struct SinkNode {
     figures: Vec<String>,
+    stop: StopWord,
     /// Locked only while detached from the interpreter.
     sink: Mutex<Box<dyn Sink>>,
 }
@@ -34,7 +36,26 @@ impl SinkNode {
                 .into_iter()
                 .map(|figure| figure.name)
                 .collect(),
+            stop: StopWord::default(),
             sink: Mutex::new(sink),
+        })
+    }
+
+    /// Opens devices and files.
+    fn open(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut context = HandleContext::new(&self.stop, &[], &mut []);
+            sink.open(&mut context).map_err(of_node)
+        })
+    }
+
+    /// Closes what was opened.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.stop.stop();
+        py.detach(|| {
+            let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+            sink.close().map_err(of_node)
         })
     }
 
@@ -56,7 +77,8 @@ impl SinkNode {
                 ..Publication::default()
             };
             let frame = SinkFrame::new(value.array(), publication, missed);
-            sink.consume(&frame).map_err(of_node)
+            let mut context = HandleContext::new(&self.stop, &[], &mut []);
+            sink.consume_with(&frame, &mut context).map_err(of_node)
         })
     }
 

@@ -46,27 +46,47 @@ impl SourceNode {
         })
     }
 
-    /// Produces one frame into `outputs`, at its pace. What came of it: `"frame"` with the id to
-    /// stamp, `"nothing"` (also after `stop`), or `"finished"`.
-    fn produce(
-        &self,
-        py: Python<'_>,
-        outputs: Vec<Bound<'_, PyAny>>,
-    ) -> PyResult<(&'static str, Option<u64>)> {
+    /// Opens devices and files.
+    fn open(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut context = HandleContext::new(&self.stop, &self.auxiliary, &mut []);
+            source.open(&mut context).map_err(of_node)
+        })
+    }
+
+    /// Produces one frame into `outputs`, at its pace. What came of it, `"frame"`, `"nothing"`
+    /// (also after `stop`) or `"finished"`; and the outputs that were written, each with the id to
+    /// stamp.
+    fn produce(&self, py: Python<'_>, outputs: Vec<Bound<'_, PyAny>>) -> PyResult<Outcome> {
         let mut written = outputs.iter().map(writable).collect::<PyResult<Vec<_>>>()?;
-        let produced = py.detach(|| {
+        py.detach(|| {
             let (_, mut outputs) = Buffer::views(&[], &mut written).ok_or_else(overlapping)?;
             let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut context = HandleContext {
-                stop: &self.stop,
-                auxiliary: &self.auxiliary,
+            let count = outputs.len();
+            if source.writes_outputs() {
+                let mut context = HandleContext::new(&self.stop, &self.auxiliary, &mut outputs);
+                let produced = source.produce(&mut context, &mut []).map_err(of_node)?;
+                return Ok((word(produced), context.written));
+            }
+            let mut context = HandleContext::new(&self.stop, &self.auxiliary, &mut []);
+            let produced = source
+                .produce(&mut context, &mut outputs)
+                .map_err(of_node)?;
+            let written = match produced {
+                Produced::Frame { frame_id } => (0..count).map(|index| (index, frame_id)).collect(),
+                Produced::Nothing | Produced::Finished => Vec::new(),
             };
-            source.produce(&mut context, &mut outputs).map_err(of_node)
-        })?;
-        Ok(match produced {
-            Produced::Frame { frame_id } => ("frame", frame_id),
-            Produced::Nothing => ("nothing", None),
-            Produced::Finished => ("finished", None),
+            Ok((word(produced), written))
+        })
+    }
+
+    /// Closes what was opened.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.stop.stop();
+        py.detach(|| {
+            let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            source.close().map_err(of_node)
         })
     }
 
@@ -83,5 +103,16 @@ impl SourceNode {
             source.figures(&mut values);
         });
         self.figures.iter().cloned().zip(values).collect()
+    }
+}
+
+/// What came of a call, and which outputs were written, with the ids to stamp.
+type Outcome = (&'static str, Vec<(usize, Option<u64>)>);
+
+fn word(produced: Produced) -> &'static str {
+    match produced {
+        Produced::Frame { .. } => "frame",
+        Produced::Nothing => "nothing",
+        Produced::Finished => "finished",
     }
 }

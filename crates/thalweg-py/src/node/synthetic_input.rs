@@ -139,14 +139,13 @@ fn run(
     mut pacer: Pacer,
     shared: &Shared,
 ) -> Result<(), RunError> {
-    let mut context = HandleContext {
-        stop: &shared.stop,
-        auxiliary: &[],
-    };
+    let mut context = HandleContext::new(&shared.stop, &[], &mut []);
+    source.open(&mut context)?;
     // The waits are here and not in the source, which would have the stream's lock meanwhile.
     while !pacer.wait(&mut context) {
         write(source.as_mut(), stream, &mut context, shared)?;
     }
+    source.close()?;
     Ok(())
 }
 
@@ -154,7 +153,7 @@ fn run(
 fn write(
     source: &mut dyn Source,
     stream: &Stream,
-    context: &mut HandleContext<'_>,
+    context: &mut HandleContext<'_, '_>,
     shared: &Shared,
 ) -> Result<(), RunError> {
     loop {
