@@ -52,6 +52,7 @@ def node_spec(
             "name": config.name,
             "kind": config.kind,
             "inputs": specs(inputs),
+            "any_trigger": getattr(config, "trigger_policy", None) == "any_new",
             "auxiliary": [{"alias": alias, "stream": stream} for alias, stream in auxiliary],
             "outputs": specs(outputs),
             "operation": getattr(config, "operation", None),

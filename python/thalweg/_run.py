@@ -47,8 +47,7 @@ class Run:
         self.synthetic: dict[str, SyntheticInput] = {}
         self.events = Events()
         self._registry = registry
-        hosts, self._in_threads = _hosts(config, registry)
-        _check(config, registry, hosts)
+        hosts, self._in_threads = _checked_hosts(config, registry)
         self.native = _native.Pipeline(
             config._native_handle, program, start_timeout_s, hosts, cpu_slots
         )
@@ -117,12 +116,11 @@ class Run:
     def change(self, config: PipelineConfig) -> None:
         """Make the running pipeline that of `config`, all or nothing. Sources and sinks on threads
         of this process stay as they are."""
-        hosts, in_threads = _hosts(config, self._registry)
+        hosts, in_threads = _checked_hosts(config, self._registry)
         if in_threads != self._in_threads:
             raise ConfigValidationError(
                 "sources and sinks on threads of the manager cannot be changed while the pipeline runs"
             )
-        _check(config, self._registry, hosts)
         fresh = self.native.change(config._native_handle, hosts, list(self.streams))
         self.config = config
         self.streams |= {name: SharedMemory(native) for name, native in fresh}
@@ -234,34 +232,40 @@ class Monitor:
             del run
 
 
+Threads = list[SourceConfig | SinkConfig]
 Hosts = list[tuple[str, tuple[str, list[str], str] | None]]
 
 
-def _check(config: PipelineConfig, registry: KernelRegistry, hosts: Hosts) -> None:
-    """Complain about everything that is wrong at once."""
-    hosted = [name for name, _ in hosts]
-    problems = config._native_handle.problems(hosted)
-    problems += _binding_problems(config, registry, set(hosted))
+def _hosted(config: PipelineConfig, registry: KernelRegistry) -> list[tuple[NodeConfig, type]]:
+    """The nodes whose kinds are Python classes, with their classes."""
+    nodes: list[NodeConfig] = [*config.sources, *config.kernels, *config.sinks]
+    hosted: list[tuple[NodeConfig, type]] = []
+    for node in nodes:
+        role = role_of(node)
+        if not registry.is_native(role, node.kind):
+            try:
+                hosted.append((node, registry.find(role, node.kind)))
+            except ConfigValidationError:
+                pass  # Unknown: said by whoever checks the kinds.
+    return hosted
+
+
+def _checked_hosts(config: PipelineConfig, registry: KernelRegistry) -> tuple[Hosts, Threads]:
+    """Who runs the nodes whose kinds are Python classes, and which of them run in threads here.
+
+    Raises:
+        ConfigValidationError: everything that is wrong with the configuration.
+    """
+    hosted = _hosted(config, registry)
+    names = [node.name for node, _ in hosted]
+    problems = config._native_handle.problems(names)
+    problems += _binding_problems(config, registry, set(names))
     problems += feedback_errors(config, registry)
     if problems:
         raise ConfigValidationError("\n".join(problems))
-
-
-def _hosts(
-    config: PipelineConfig, registry: KernelRegistry
-) -> tuple[Hosts, list[SourceConfig | SinkConfig]]:
-    """Who runs the nodes whose kinds are not built in; and those that run in threads here."""
     hosts: Hosts = []
-    in_threads: list[SourceConfig | SinkConfig] = []
-    nodes: list[NodeConfig] = [*config.sources, *config.kernels, *config.sinks]
-    for node in nodes:
-        role = role_of(node)
-        if registry.is_native(role, node.kind):
-            continue
-        try:
-            kind = registry.find(role, node.kind)
-        except ConfigValidationError:
-            continue  # Unknown: said by whoever checks the kinds.
+    in_threads: Threads = []
+    for node, kind in hosted:
         if isinstance(node, (SourceConfig, SinkConfig)) and node.process != "own":
             hosts.append((node.name, None))
             in_threads.append(node)

@@ -36,6 +36,12 @@ class NativeSink(Sink):
         super().validate_config(config, shared_memory)
         check_native(config, shared_memory)
 
+    def open(self) -> None:
+        self._node.open()
+
+    def close(self) -> None:
+        self._node.close()
+
     def consume(self, value: Any) -> None:
         self._count += 1
         self._take(value, self._count, 0, 0)

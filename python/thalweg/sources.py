@@ -41,29 +41,30 @@ class NativeSource(Source):
         super().validate_config(config, shared_memory)
         check_native(config, shared_memory)
 
+    def open(self) -> None:
+        self._node.open()
+
     def read(self) -> Any | None:
         """The next frame, a new array, at the pace the parameters ask for."""
-        frames = self._frames()
-        return None if frames is None else frames[0][0]
+        arrays, written = self._frames()
+        return arrays[0] if written else None
 
     def produce(self, writers: Mapping[str, Any]) -> int | None:
-        frames = self._frames()
-        if frames is None:
-            return 0
-        arrays, frame_id = frames
-        for name, array in zip(self.context.config.output_streams, arrays, strict=True):
-            writers[name].write(array, frame_id=frame_id)
-        return 1
+        arrays, written = self._frames()
+        names = self.context.config.output_streams
+        for index, frame_id in written:
+            writers[names[index]].write(arrays[index], frame_id=frame_id)
+        return 1 if written else 0
 
-    def _frames(self) -> tuple[list[Any], int | None] | None:
+    def _frames(self) -> tuple[list[Any], list[tuple[int, int | None]]]:
         arrays = [np.empty(spec.shape, spec.dtype) for spec in self.context.output_specs]
-        outcome, frame_id = self._node.produce(arrays)
+        outcome, written = self._node.produce(arrays)
         if outcome == "finished":
             raise StopIteration
-        return (arrays, frame_id) if outcome == "frame" else None
+        return arrays, written
 
     def close(self) -> None:
-        self._node.stop()
+        self._node.close()
 
     def plugin_metrics(self) -> dict[str, Any]:
         return dict(self._node.figures())
