@@ -1,5 +1,7 @@
 """Sources and sinks in Python, on threads of the manager."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -537,7 +539,15 @@ print("end")
 """
 
 
-@pytest.mark.parametrize("how", ["busy", "stuck"])
-def test_w7_an_interpreter_ends_with_endpoints_at_work(run_python, how):
-    assert run_python(LEFT_RUNNING, how, timeout_s=60) == "end\n"
+def test_w7_an_interpreter_ends_with_endpoints_at_work(run_python):
+    assert run_python(LEFT_RUNNING, "busy") == "end\n"
+    assert thalweg.list_streams() == []
+
+
+def test_w7_an_interpreter_ends_although_an_endpoint_does_not():
+    result = subprocess.run(
+        [sys.executable, "-c", LEFT_RUNNING, "stuck"], capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stdout) == (0, "end\n"), result.stderr
+    assert "source 'camera' did not end in time" in result.stderr
     assert thalweg.list_streams() == []
