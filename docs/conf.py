@@ -20,10 +20,15 @@ def fences_to_directives(app, what, name, object_, options, lines):
     for index, line in enumerate(lines):
         if line.lstrip().startswith("```"):
             inside = not inside
-            lines[index] = line.replace("```python", ".. code-block:: python\n") if inside else ""
+            language = line.strip().removeprefix("```")
+            lines[index] = f"{indent(line)}.. code-block:: {language}\n" if inside else ""
         elif inside:
             lines[index] = "    " + line
     lines[:] = "\n".join(lines).split("\n")
+
+
+def indent(line):
+    return line[: len(line) - len(line.lstrip())]
 
 
 def setup(app):

@@ -109,7 +109,7 @@ class SynchronizationConfig:
     """Which frames of several trigger streams belong together."""
 
     mode: str = "count"
-    """`count`: every stream has something new; `matching_frame_id`: all frames carry one id."""
+    """`count` wants something new on every stream, `matching_frame_id` frames that carry one id."""
     on_skew: str = "drop_older"
     """What happens to frames that do not fit together."""
     max_skew_generations: int = 16
@@ -133,13 +133,13 @@ class SharedMemoryConfig(_Entry):
     storage: str = "cpu"
     """`cpu` or `gpu`."""
     gpu_device: str | None = None
-    """Device of a GPU stream, such as `cuda:0`."""
+    """Device of a GPU stream, in the words of CUDA libraries."""
     cpu_mirror: bool | None = None
     """Whether a GPU stream can be read on the CPU."""
     notify: bool | None = None
     """Accepted; every stream wakes those who wait for it."""
     mode: str = "create_or_attach"
-    """What building does about an existing stream: `create`, `attach`, `create_or_attach` or
+    """What building does about an existing stream, one of `create`, `attach`, `create_or_attach` and
     `replace`."""
     initial: Mapping[str, Any] | None = None
     """What the stream holds at first."""
@@ -180,7 +180,7 @@ class SharedMemoryConfig(_Entry):
 
     @property
     def resource_name(self) -> str:
-        """Name in the system: `<namespace>.<name>`, or the name itself."""
+        """Name in the system, which is `<namespace>.<name>`, or the name itself."""
         return self.name if self.namespace is None else f"{self.namespace}.{self.name}"
 
     def _document(self) -> Document:
@@ -365,7 +365,7 @@ class SourceConfig(_WithAuxiliary):
     streams: tuple[str, ...] = ()
     """All streams it writes, in declared order."""
     process: str | None = None
-    """`manager` or `own`: a thread of the manager, or a process."""
+    """`manager` for a thread of the manager, `own` for a process of its own."""
     placement: Mapping[str, Any] | None = None
     """CPUs, scheduling class, priority, memory lock."""
     restart: Mapping[str, Any] | str | None = None
@@ -444,7 +444,7 @@ class SinkConfig(_WithAuxiliary):
     outputs: tuple[str, ...] = ()
     """Streams it writes, in declared order; mostly none."""
     process: str | None = None
-    """`manager` or `own`: a thread of the manager, or a process."""
+    """`manager` for a thread of the manager, `own` for a process of its own."""
     placement: Mapping[str, Any] | None = None
     """CPUs, scheduling class, priority, memory lock."""
     wait: str | None = None
@@ -528,7 +528,7 @@ class PipelineConfig:
     source_path: Path | None = field(default=None, compare=False)
     """The file the configuration was read from."""
     placement: Mapping[str, Any] | None = None
-    """How stages are distributed over CPUs: `policy` and `offset`."""
+    """How stages are distributed over CPUs, with `policy` and `offset`."""
 
     def __post_init__(self) -> None:
         base = Path.cwd() if self.base_path is None else Path(self.base_path)

@@ -17,6 +17,7 @@ pub(super) fn types() -> StepResult {
         "mypy",
         "python/thalweg",
         "python/compat/src/pyshmem",
+        "python/compat/src/shmpipeline",
     ]))?)
 }
 
