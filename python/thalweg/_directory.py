@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -26,6 +27,8 @@ from thalweg._awaiting import awaited
 from thalweg._facts import DEFAULT_SLOTS
 from thalweg._gpu import refuse_gpu_stream
 from thalweg._handle import SharedMemory
+
+_log = logging.getLogger("thalweg.streams")
 
 OnAbort: TypeAlias = Literal["keep", "invalidate"]
 
@@ -106,6 +109,7 @@ def create(
             "replace": bool(replace),
         },
     )
+    _log.debug("created stream %r, shape %s, dtype %s", name, extents, element.name)
     return SharedMemory(native, auto_unlink=auto_unlink)
 
 
@@ -205,7 +209,8 @@ def unlink(name: str) -> None:
         TimeoutError: a process keeps the stream's file locked; the message names it.
         OSError: this user may not remove it.
     """
-    _native.unlink(checked_name(name))
+    if _native.unlink(checked_name(name)):
+        _log.debug("unlinked stream %r", name)
 
 
 def unlink_quiet(name: str) -> None:
@@ -238,6 +243,8 @@ def purge(
         OSError: some could not be removed; the message tells which and why. All others are gone.
     """
     removed, failures = _native.purge(prefix, dry_run)
+    if removed and not dry_run:
+        _log.info("purged streams: %s", ", ".join(map(repr, removed)))
     if include_cuda_orphans and not dry_run:
         failures += _remove_cuda_orphans()
     if failures:
