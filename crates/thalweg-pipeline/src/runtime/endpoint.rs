@@ -25,44 +25,16 @@ pub enum Wanted {
     Stop,
 }
 
-/// One frame, as an endpoint counts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndpointFrame {
-    /// Time it took, in ns.
-    pub execution_ns: u64,
-    /// Time waited for it, in ns; for sources `None`.
-    pub wait_ns: Option<u64>,
-    /// Time from the origin of the data to the end of the work, in ns; for sources `None`.
-    pub latency_ns: Option<u64>,
-    /// Publications never looked at since the frame before.
-    pub missed: u64,
-    /// Count of the publication consumed, of a sink.
-    pub input_count: Option<u64>,
-    /// Count of the publication made on the first output, where there is one.
-    pub output_count: Option<u64>,
-}
-
-/// A node in the process of the pipeline's owner. One thread at a time counts frames.
+/// The supervisor's wishes for one node, for whoever works for that node.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub struct Commands {
     counters: Arc<Counters>,
     node: usize,
-    board: Board,
-    name: String,
-    kind: String,
-    role: Role,
 }
 
-impl Endpoint {
-    pub(super) fn new(plan: &NodePlan, node: usize, counters: Arc<Counters>, board: Board) -> Self {
-        Self {
-            counters,
-            node,
-            board,
-            name: plan.spec.name.clone(),
-            kind: plan.spec.kind.clone(),
-            role: plan.role,
-        }
+impl Commands {
+    pub(super) fn new(counters: Arc<Counters>, node: usize) -> Self {
+        Self { counters, node }
     }
 
     fn counters(&self) -> &NodeCounters {
@@ -89,6 +61,61 @@ impl Endpoint {
             futex::wait(&self.counters().command, word, Some(deadline_ns));
         }
         self.wanted()
+    }
+}
+
+/// One frame, as an endpoint counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointFrame {
+    /// Time it took, in ns.
+    pub execution_ns: u64,
+    /// Time waited for it, in ns; for sources `None`.
+    pub wait_ns: Option<u64>,
+    /// Time from the origin of the data to the end of the work, in ns; for sources `None`.
+    pub latency_ns: Option<u64>,
+    /// Publications never looked at since the frame before.
+    pub missed: u64,
+    /// Count of the publication consumed, of a sink.
+    pub input_count: Option<u64>,
+    /// Count of the publication made on the first output, where there is one.
+    pub output_count: Option<u64>,
+}
+
+/// A node in the process of the pipeline's owner. One thread at a time counts frames.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    commands: Commands,
+    node: usize,
+    board: Board,
+    name: String,
+    kind: String,
+    role: Role,
+}
+
+impl Endpoint {
+    pub(super) fn new(plan: &NodePlan, node: usize, counters: Arc<Counters>, board: Board) -> Self {
+        Self {
+            commands: Commands::new(counters, node),
+            node,
+            board,
+            name: plan.spec.name.clone(),
+            kind: plan.spec.kind.clone(),
+            role: plan.role,
+        }
+    }
+
+    fn counters(&self) -> &NodeCounters {
+        self.commands.counters()
+    }
+
+    /// What is wanted now.
+    pub fn wanted(&self) -> Wanted {
+        self.commands.wanted()
+    }
+
+    /// Sleeps while `current` is wanted, at most until `deadline_ns` (monotonic); what is wanted then.
+    pub fn wait_while(&self, current: Wanted, deadline_ns: u64) -> Wanted {
+        self.commands.wait_while(current, deadline_ns)
     }
 
     /// It is at work from now on; what is published from now on is seen. `figures` are its own

@@ -2,6 +2,7 @@
 
 use thalweg_os::affinity;
 
+use super::hosted_document::hosted_document;
 use super::message::{NodeOrder, PlacementOrder, Role, WorkerOrder};
 use super::options::NodeHost;
 use super::pipeline::Pipeline;
@@ -60,7 +61,8 @@ impl Pipeline {
     }
 
     fn node_order(&self, node: &NodePlan, row: usize) -> NodeOrder {
-        let host = self.host_of(node);
+        let plugin = self.host_of(node).map(|(_, plugin)| plugin);
+        let plugin = plugin.unwrap_or_default();
         NodeOrder {
             row,
             spec: node.spec.clone(),
@@ -73,7 +75,12 @@ impl Pipeline {
             wait: node.wait,
             deadline_ns: node.deadline_ns,
             poll_interval_ns: node.poll_interval_ns,
-            plugin: host.map_or(serde_json::Value::Null, |(_, plugin)| plugin),
+            document: if plugin.is_null() {
+                serde_json::Value::Null
+            } else {
+                hosted_document(&self.config, node.role, &node.spec.name)
+            },
+            plugin,
         }
     }
 

@@ -94,6 +94,9 @@ pub(crate) struct NodeOrder {
     /// What the program needs to know to build a node of a kind of its own.
     #[serde(default)]
     pub(crate) plugin: serde_json::Value,
+    /// For such a program: a configuration with all streams and no other node than this one.
+    #[serde(default)]
+    pub(crate) document: serde_json::Value,
 }
 
 /// How triggers whose frame ids have to match are put together.
@@ -158,6 +161,11 @@ pub(crate) enum WorkerReport {
         figures: Vec<Figure>,
         /// Where its process runs.
         placement: PlacementReport,
+    },
+    /// What a node of another program measures about itself, for people to look at.
+    Metrics {
+        /// A JSON object.
+        metrics: serde_json::Value,
     },
     /// The source has come to its end.
     Finished,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_shm::StreamDirectory;
 
+use super::plugin_output::PluginOutput;
 use super::supervisor::WorkerProgram;
 
 /// How a pipeline is run.
@@ -21,6 +22,8 @@ pub struct RunOptions {
     /// The CPU of each kernel that asks for none, by name, instead of what the configuration's
     /// `placement` says; `None` and missing names leave it to the system.
     pub cpu_slots: Option<BTreeMap<String, Option<usize>>>,
+    /// Where lines go that nodes of other programs print.
+    pub plugin_output: PluginOutput,
 }
 
 impl RunOptions {
@@ -32,6 +35,7 @@ impl RunOptions {
             start_timeout: Duration::from_secs(10),
             hosts: BTreeMap::new(),
             cpu_slots: None,
+            plugin_output: PluginOutput::default(),
         }
     }
 }

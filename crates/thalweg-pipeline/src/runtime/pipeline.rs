@@ -187,10 +187,11 @@ impl Pipeline {
         let rows = (self.plan.nodes.len() + SPARE_ROWS).min(MAX_NODES);
         let counters = Arc::new(Counters::create(directory.path(), rows)?);
         let board = Board::new(Arc::clone(&counters));
-        let supervisor = Supervisor::new(board).map_err(|error| {
-            counters.remove().ok();
-            PipelineError::Supervisor(error)
-        })?;
+        let supervisor =
+            Supervisor::new(board, self.options.plugin_output.clone()).map_err(|error| {
+                counters.remove().ok();
+                PipelineError::Supervisor(error)
+            })?;
         counters.label().set(&self.label());
         if let Some(streams) = owner.keep() {
             self.built = Some(Built {

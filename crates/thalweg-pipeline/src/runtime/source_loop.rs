@@ -12,7 +12,8 @@ use thalweg_shm::{ArrayMut, Loan, Patience, Publication, PublishOptions, Stream,
 
 use super::beside::{failed, read_newest, stream, write_slot};
 use super::message::WorkerReport;
-use super::worker::{Worker, WorkerFailure, add, report, wait_for_go};
+use super::pipes::{report, wait_for_go};
+use super::worker::{Worker, WorkerFailure, add};
 
 /// Outputs up to this number are handled without allocating.
 const FEW: usize = 4;

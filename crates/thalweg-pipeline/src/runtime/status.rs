@@ -211,6 +211,9 @@ pub struct NodeStatus {
     pub latency: Durations,
     /// Its own measurements.
     pub figures: Vec<FigureValue>,
+    /// What a node of another program says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin_metrics: Option<serde_json::Value>,
 }
 
 /// A pipeline.
@@ -356,6 +359,7 @@ impl NodeView<'_> {
                     value,
                 })
                 .collect(),
+            plugin_metrics: self.state.metrics.clone(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The process of one node: reads its order, builds the node, attaches, and runs the loop of its
 //! role until told to stop.
 
-use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,8 +12,10 @@ use thalweg_shm::counters::{Counters, MAX_FIGURES, NodeCounters, command};
 use thalweg_shm::stream::error::WaitError;
 use thalweg_shm::{Stream, StreamDirectory};
 
+use super::endpoint::Commands;
 use super::input::{Input, InputError};
-use super::message::{GO, NodeOrder, PlacementReport, Role, WorkerOrder, WorkerReport};
+use super::message::{NodeOrder, PlacementReport, Role, WorkerReport};
+use super::pipes::{report, take_order};
 use super::placement::{settle_loop, settle_process};
 use super::sink_loop::run_sink;
 use super::source_loop::run_source;
@@ -25,9 +26,9 @@ use super::stage::{Stage, run_stages};
 #[error("{error}")]
 pub(super) struct WorkerFailure {
     /// Row of the node it is about, where one is.
-    row: Option<usize>,
-    error: String,
-    traceback: Option<String>,
+    pub(super) row: Option<usize>,
+    pub(super) error: String,
+    pub(super) traceback: Option<String>,
 }
 
 impl WorkerFailure {
@@ -201,31 +202,6 @@ pub(super) fn trigger<T>(outcome: Result<T, WaitError>) -> Result<Trigger, Worke
     }
 }
 
-/// Says something to the supervisor.
-pub(super) fn report(report: &WorkerReport) -> io::Result<()> {
-    let mut line = serde_json::to_string(report)?;
-    line.push('\n');
-    let mut output = io::stdout().lock();
-    output.write_all(line.as_bytes())?;
-    output.flush()
-}
-
-/// Waits for the supervisor's word that everybody is ready.
-pub(super) fn wait_for_go() -> Result<(), WorkerFailure> {
-    let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(WorkerFailure::of)?;
-    if line == GO {
-        Ok(())
-    } else {
-        Err(WorkerFailure::of(
-            "the supervisor went away before the start",
-        ))
-    }
-}
-
 /// A node, ready for its loop.
 pub enum BuiltNode {
     /// Arrays in, arrays out.
@@ -250,14 +226,35 @@ impl std::fmt::Debug for BuiltNode {
 /// of a worker process. Returns its exit status: 0 when told to stop or come to its end, 1 after a
 /// failure, which was reported.
 pub fn worker_main(registry: &Registry) -> u8 {
-    worker_main_with(|role, spec, _plugin| build_from(registry, role, spec))
+    worker_main_with(|assignment| build_from(registry, assignment.role, assignment.spec))
 }
 
-/// As [`worker_main`], with a node that `build` makes of its role, its specification and what the
-/// host of the node said about it.
-pub fn worker_main_with(
-    build: impl FnMut(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
-) -> u8 {
+/// What a worker was told about one of its nodes.
+#[derive(Debug)]
+pub struct Assignment<'a> {
+    /// Its role.
+    pub role: Role,
+    /// What it is built from.
+    pub spec: &'a NodeSpec,
+    /// What the host of the node said about it; null for built-in kinds.
+    pub plugin: &'a serde_json::Value,
+    /// A configuration with all streams, without their contents, and no other node than this one;
+    /// null for built-in kinds.
+    pub document: &'a serde_json::Value,
+    /// Folder of the streams.
+    pub directory: &'a StreamDirectory,
+    /// Full names of the trigger streams, in declared order.
+    pub inputs: &'a [String],
+    /// Full names of the auxiliary streams, in declared order.
+    pub auxiliary: &'a [String],
+    /// Full names of the output streams, in declared order.
+    pub outputs: &'a [String],
+    /// What the supervisor wants of the node, from now on.
+    pub commands: Commands,
+}
+
+/// As [`worker_main`], with nodes that `build` makes of what the worker was told about each.
+pub fn worker_main_with(build: impl FnMut(&Assignment<'_>) -> Result<BuiltNode, NodeError>) -> u8 {
     match work(build) {
         Ok(()) => 0,
         Err(WorkerFailure {
@@ -289,18 +286,9 @@ fn build_from(registry: &Registry, role: Role, spec: &NodeSpec) -> Result<BuiltN
 }
 
 fn work(
-    mut build: impl FnMut(Role, &NodeSpec, &serde_json::Value) -> Result<BuiltNode, NodeError>,
+    mut build: impl FnMut(&Assignment<'_>) -> Result<BuiltNode, NodeError>,
 ) -> Result<(), WorkerFailure> {
-    let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(WorkerFailure::of)?;
-    let order: WorkerOrder = serde_json::from_str(&line).map_err(|error| {
-        WorkerFailure::of(format!(
-            "the order of the supervisor is not readable: {error}"
-        ))
-    })?;
+    let order = take_order()?;
     process::die_with_parent(order.parent_pid).map_err(WorkerFailure::of)?;
     signal::ignore_stop_signals().map_err(WorkerFailure::of)?;
     let mut placement = settle_process(&order.placement)?;
@@ -316,7 +304,18 @@ fn work(
             has_run: false,
             order: node,
         };
-        let built = build(order.role, &worker.order.spec, &worker.order.plugin);
+        let node = &worker.order;
+        let built = build(&Assignment {
+            role: order.role,
+            spec: &node.spec,
+            plugin: &node.plugin,
+            document: &node.document,
+            directory: &worker.directory,
+            inputs: &node.inputs,
+            auxiliary: &node.auxiliary,
+            outputs: &node.outputs,
+            commands: Commands::new(Arc::clone(&counters), row),
+        });
         match built.map_err(|error| WorkerFailure::from(error).about(row))? {
             BuiltNode::Kernel(kernel) => {
                 let stage = Stage::new(worker, kernel).map_err(|failure| failure.about(row))?;

@@ -255,6 +255,15 @@ impl Attachment {
         unsafe { mapping.address().add(offset) }
     }
 
+    /// The slot whose payload begins at `address`, where that of slot 0 begins at `first`.
+    pub(crate) fn slot_at(&self, first: NonNull<u8>, address: *const u8) -> Option<usize> {
+        let geometry = &self.header.geometry;
+        let offset = address.addr().checked_sub(first.addr().get())?;
+        let slot = offset / geometry.slot_stride_bytes;
+        let is_start = offset.is_multiple_of(geometry.slot_stride_bytes);
+        (is_start && slot < geometry.slots).then_some(slot)
+    }
+
     /// This process's id in the segment; registers it at first use and after a fork.
     pub(crate) fn id(&self) -> Result<AttachmentId, LockError> {
         let generation = fork::generation();

@@ -53,6 +53,7 @@ mod rows;
 mod spin;
 mod wait;
 
+use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,6 +242,22 @@ impl Stream {
     /// While the calling thread holds the writer lock it stays as it is.
     pub fn peek(&self) -> Peek {
         Peek::new(&self.attachment)
+    }
+
+    /// As [`Stream::peek`], at the slot that `array` shows; `None` if it shows other memory. Streams
+    /// opened twice in a process share their memory, so `array` may come from another handle.
+    pub fn peek_at(&self, array: ArrayRef<'_>) -> Option<Peek> {
+        Peek::of(&self.attachment, array)
+    }
+
+    /// The memory of `array`, a slot that this process has on loan, in the form of [`Loan::lend`];
+    /// `None` if it is other memory.
+    pub fn lend_at(&self, array: &ArrayMut<'_>) -> io::Result<Option<LentMemory>> {
+        let first = self.attachment.payload_mut(0)?;
+        let address = array.as_ref().as_bytes_ptr();
+        let slot = self.attachment.slot_at(first, address);
+        slot.map(|slot| LentMemory::new(&self.attachment, slot))
+            .transpose()
     }
 
     /// Copies `payload`, of the stream's dtype and shape, into a fresh slot and publishes it.

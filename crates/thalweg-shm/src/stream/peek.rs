@@ -21,6 +21,16 @@ impl Peek {
         }
     }
 
+    /// The slot that `array` shows, if it shows one of this attachment's.
+    pub(crate) fn of(attachment: &Arc<Attachment>, array: ArrayRef<'_>) -> Option<Self> {
+        let first = attachment.payload(0);
+        let slot = attachment.slot_at(first, array.as_bytes_ptr())?;
+        Some(Self {
+            attachment: Arc::clone(attachment),
+            slot,
+        })
+    }
+
     /// The slot's memory, which may change under the view.
     pub fn array(&self) -> ArrayRef<'_> {
         let geometry = &self.attachment.header.geometry;

@@ -70,6 +70,8 @@ pub(in super::super) struct NodeState {
     /// Why it was last started again.
     pub(in super::super) last_error: Option<String>,
     pub(in super::super) restarts: u32,
+    /// What a node of another program last said about itself.
+    pub(in super::super) metrics: Option<serde_json::Value>,
     /// True once the node was told to end: then its end is no failure.
     pub(in super::super) is_stopping: bool,
 }

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::message::WorkerOrder;
+use super::plugin_output::PluginOutput;
 use crate::config::Restart;
 
 pub(super) use board::{Board, NodeState, Phase};
@@ -77,13 +78,14 @@ const PENDING_REQUESTS: usize = 1024;
 
 impl Supervisor {
     /// Starts the thread.
-    pub(super) fn new(board: Board) -> io::Result<Self> {
+    pub(super) fn new(board: Board, output: PluginOutput) -> io::Result<Self> {
         let (requests, received) = sync_channel(PENDING_REQUESTS);
         let (ear, bell) = io::pipe()?;
         let mut watch = Watch {
             board: board.clone(),
             requests: received,
             ear,
+            output,
             units: Vec::new(),
         };
         let thread = std::thread::Builder::new()

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thalweg_os::process;
 
@@ -18,6 +19,7 @@ const ERROR_LINES: usize = 20;
 /// A running process.
 pub(super) struct WorkerProcess {
     child: Child,
+    input: Arc<Mutex<ChildStdin>>,
     ended: OwnedFd,
     output: Option<Lines<ChildStdout>>,
     errors: Option<Lines<ChildStderr>>,
@@ -69,13 +71,13 @@ impl WorkerProcess {
             .stderr(Stdio::piped())
             .spawn()?;
         let ended = process::watch(child.id());
-        // An order is far smaller than a pipe, so this does not wait for the worker to read it.
-        let written = match child.stdin.as_mut() {
-            Some(input) => input.write_all(lines.as_bytes()),
-            None => Ok(()),
+        let written = match child.stdin.take() {
+            Some(input) => send_order(input, lines),
+            None => Err(io::Error::other("the worker has no standard input")),
         };
         match (ended, written) {
-            (Ok(ended), Ok(())) => Ok(Self {
+            (Ok(ended), Ok(input)) => Ok(Self {
+                input,
                 output: child.stdout.take().map(Lines::new),
                 errors: child.stderr.take().map(Lines::new),
                 child,
@@ -105,10 +107,9 @@ impl WorkerProcess {
 
     /// Lets a source begin.
     pub(super) fn go(&mut self) {
-        if let Some(input) = self.child.stdin.as_mut() {
-            // If it has ended meanwhile, its end says so.
-            input.write_all(GO.as_bytes()).ok();
-        }
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        // If it has ended meanwhile, its end says so. It is ready, so it has read its order.
+        input.write_all(GO.as_bytes()).ok();
     }
 
     pub(super) fn kill(&mut self) {
@@ -121,23 +122,32 @@ impl WorkerProcess {
         self.child.wait().ok();
     }
 
+    /// Whatever the process has printed since the last time.
+    pub(super) fn printed(&mut self) -> Vec<String> {
+        let printed = Lines::take(&mut self.errors);
+        for line in &printed {
+            self.note_error_line(line.clone());
+        }
+        printed
+    }
+
     /// Whatever the process has reported since the last time.
     pub(super) fn reports(&mut self) -> Vec<WorkerReport> {
         let mut reports = Vec::new();
         for line in Lines::take(&mut self.output) {
             match serde_json::from_str(&line) {
                 Ok(report) => reports.push(report),
-                // Something a library printed.
+                // Something a library printed while the process started.
                 Err(_) => self.note_error_line(line),
             }
-        }
-        for line in Lines::take(&mut self.errors) {
-            self.note_error_line(line);
         }
         reports
     }
 
     fn note_error_line(&mut self, line: String) {
+        if line.trim().is_empty() {
+            return;
+        }
         if self.last_errors.len() == ERROR_LINES {
             self.last_errors.pop_front();
         }
@@ -153,4 +163,27 @@ impl WorkerProcess {
             last_errors: std::mem::take(&mut self.last_errors).into(),
         })
     }
+}
+
+/// Less than a pipe holds: written without waiting for the reader.
+const SHORT_ORDER_BYTES: usize = 32 << 10;
+
+/// Writes an order. One that carries the class of a plugin may be longer than a pipe, and then takes
+/// until the worker reads it: that is for a thread of its own, which ends at the latest with the
+/// worker.
+fn send_order(mut input: ChildStdin, lines: String) -> io::Result<Arc<Mutex<ChildStdin>>> {
+    if lines.len() <= SHORT_ORDER_BYTES {
+        input.write_all(lines.as_bytes())?;
+        return Ok(Arc::new(Mutex::new(input)));
+    }
+    let input = Arc::new(Mutex::new(input));
+    let shared = Arc::clone(&input);
+    std::thread::Builder::new()
+        .name("thalweg-order".to_owned())
+        .spawn(move || {
+            let mut input = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            // If the worker has ended meanwhile, its end says so.
+            input.write_all(lines.as_bytes()).ok();
+        })?;
+    Ok(input)
 }

@@ -9,6 +9,7 @@ use thalweg_os::clock::deadline_after;
 use thalweg_os::descriptor;
 
 use super::super::message::{NodeOrder, WorkerReport};
+use super::super::plugin_output::PluginOutput;
 use super::board::{Board, EventKind, NodeState, Phase};
 use super::process::{End, WorkerProcess};
 use super::restart::{Ending, RestartHistory};
@@ -19,6 +20,7 @@ pub(super) struct Watch {
     pub(super) board: Board,
     pub(super) requests: Receiver<Request>,
     pub(super) ear: PipeReader,
+    pub(super) output: PluginOutput,
     pub(super) units: Vec<Unit>,
 }
 
@@ -71,7 +73,7 @@ impl Watch {
                 }
             }
             for unit in &mut self.units {
-                unit.read_reports(&self.board);
+                unit.read_reports(&self.board, &self.output);
             }
             self.bury();
             self.start_again();
@@ -160,7 +162,7 @@ impl Watch {
                 continue;
             };
             // What it said between the last look and its end.
-            unit.read_reports(&self.board);
+            unit.read_reports(&self.board, &self.output);
             unit.process = None;
             if unit.ended(&end, &self.board) {
                 index += 1;
@@ -235,11 +237,18 @@ impl Unit {
     }
 
     /// Takes whatever the process has said so far.
-    fn read_reports(&mut self, board: &Board) {
+    fn read_reports(&mut self, board: &Board, output: &PluginOutput) {
         let Some(process) = &mut self.process else {
             return;
         };
         let pid = process.pid();
+        let nodes = &self.launch.order.nodes;
+        let plugin = nodes.iter().find(|node| !node.plugin.is_null());
+        for line in process.printed() {
+            if let Some(plugin) = plugin {
+                output.print(&plugin.spec.name, &line);
+            }
+        }
         for report in process.reports() {
             match report {
                 WorkerReport::Ready {
@@ -256,6 +265,11 @@ impl Unit {
                         });
                         let kind = EventKind::Started { pid: Some(pid) };
                         board.note(&node.spec.name, self.launch.order.role, kind);
+                    }
+                }
+                WorkerReport::Metrics { metrics } => {
+                    if let Some(node) = plugin {
+                        board.update(node.row, |state| state.metrics = Some(metrics));
                     }
                 }
                 WorkerReport::Finished => self.has_finished = true,
