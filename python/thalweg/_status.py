@@ -133,7 +133,9 @@ class Report:
             entry["restarts"] = endpoint.restarts
         entry["stream"] = config.stream
         entry["plugin_metrics"] = (
-            entry["figures"] if endpoint is None else endpoint.plugin_metrics()
+            node.get("plugin_metrics", entry["figures"])
+            if endpoint is None
+            else endpoint.plugin_metrics()
         )
         started = _wall(node["ready_ns"])
         last = None if node["idle_s"] is None else time.time() - node["idle_s"]

@@ -21,6 +21,7 @@ mod observed;
 mod pipeline;
 mod stream;
 mod time;
+mod worker;
 
 use pyo3::prelude::*;
 
@@ -62,4 +63,6 @@ mod native {
     };
     #[pymodule_export]
     use crate::time::check_duration;
+    #[pymodule_export]
+    use crate::worker::{WorkerControl, report_failure, run_worker};
 }

@@ -94,7 +94,13 @@ fn produce_by_itself(
         .produce(&mut context, &mut [])
         .map_err(WorkerFailure::of)?;
     match produced {
-        Produced::Frame { .. } => count_frame(worker, began_ns),
+        Produced::Frame { .. } => {
+            if let Some(first) = outputs.first() {
+                let count = &worker.counters().output_count;
+                count.store(first.count(), Ordering::Relaxed);
+            }
+            count_frame(worker, began_ns);
+        }
         Produced::Nothing => {
             context.sleep_until(monotonic_ns() + worker.order.poll_interval_ns);
         }

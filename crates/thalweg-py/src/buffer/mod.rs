@@ -17,4 +17,5 @@ pub(crate) mod frame;
 pub(crate) mod import;
 pub(crate) mod lent;
 pub(crate) mod peek;
+pub(crate) mod slots;
 pub(crate) mod write_scope;

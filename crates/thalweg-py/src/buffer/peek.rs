@@ -19,7 +19,10 @@ pub(crate) struct Peek {
 
 impl Peek {
     pub(crate) fn new(stream: &Stream) -> Self {
-        let slot = stream.peek();
+        Self::of_slot(stream.peek())
+    }
+
+    pub(super) fn of_slot(slot: thalweg::shm::Peek) -> Self {
         let array = slot.array();
         let address = NonNull::new(array.as_bytes_ptr().cast_mut()).unwrap_or(NonNull::dangling());
         let layout = Layout::new(address, array.dtype(), array.shape());

@@ -37,8 +37,8 @@ impl Windows {
     }
 }
 
-/// The writable memory of one claimed slot, mapped as long as this value lives.
-#[derive(Debug)]
+/// The writable memory of one claimed slot, mapped as long as this value or a clone of it lives.
+#[derive(Clone, Debug)]
 pub struct LentMemory {
     attachment: Arc<Attachment>,
     window: Arc<Mapping>,
