@@ -271,9 +271,6 @@ def _checked_hosts(config: PipelineConfig, registry: KernelRegistry) -> tuple[Ho
             in_threads.append(node)
             continue
         plugin = plugin_of(registry, node, kind)
-        plugin["config"] = node._document()
-        plugin["shared_memory"] = [stream._document() for stream in config.shared_memory]
-        plugin["namespace"] = config.namespace
         program = (sys.executable, ["-m", "thalweg.worker"], _json.dumps(plugin))
         hosts.append((node.name, program))
     return hosts, in_threads
