@@ -24,7 +24,12 @@ EVERYTHING = {
     "namespace": "lab",
     "shared_memory": [
         {"name": "a", "shape": [4], "dtype": "float32", "slots": 6, "mode": "replace"},
-        {"name": "b", "shape": [4], "dtype": "float32", "initial": {"pattern": "constant", "value": 2}},
+        {
+            "name": "b",
+            "shape": [4],
+            "dtype": "float32",
+            "initial": {"pattern": "constant", "value": 2},
+        },
         {"name": "c", "shape": [4], "dtype": "float32"},
     ],
     "sources": [

@@ -299,9 +299,7 @@ def test_w23_a_thread_that_does_not_end_is_left_behind_and_its_successor_is_alon
         stream = manager.get_stream("raw")
         seen = stream.read_new(timeout=30)
         release.set()
-        until(
-            lambda: sum(t.name == "thalweg-source-camera" for t in threading.enumerate()) == 1
-        )
+        until(lambda: sum(t.name == "thalweg-source-camera" for t in threading.enumerate()) == 1)
         for _ in range(10):
             seen = stream.read_new(timeout=30)
             assert seen[0] == 1
@@ -382,6 +380,8 @@ def test_a_source_that_comes_to_its_end():
         until(lambda: manager.source_status()["camera"]["health"] == "finished")
         assert manager.state is PipelineState.RUNNING
         assert manager.source_status()["camera"]["frames_written"] == 3
+        manager.restart()
+        assert manager.source_status()["camera"]["health"] == "finished", "it has not failed"
 
 
 def test_a_sink_that_writes_and_a_source_that_reads_it_back():

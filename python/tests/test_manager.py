@@ -311,7 +311,8 @@ def test_keys_of_native_sources_and_sinks():
         until(lambda: manager.sink_status()["drain"]["frames_consumed"] >= 5)
         source, sink = manager.source_status()["maker"], manager.sink_status()["drain"]
     common = (
-        "name kind stream alive effective_rate_hz throughput_hz started_at last_error plugin_metrics "
+        "name kind stream alive effective_rate_hz throughput_hz started_at last_error "
+        "plugin_metrics "
     )
     keys = common + (
         "streams coordinated_generation_count poll_interval frames_written last_write_time "

@@ -36,7 +36,16 @@ def streams(*names):
 
 def test_a_stream_by_position():
     stream = SharedMemoryConfig(
-        "s", [2, np.int64(3)], np.float32, "CPU", None, False, True, "Replace", {"pattern": "constant", "value": 1}, "lab"
+        "s",
+        [2, np.int64(3)],
+        np.float32,
+        "CPU",
+        None,
+        False,
+        True,
+        "Replace",
+        {"pattern": "constant", "value": 1},
+        "lab",
     )
     assert (stream.name, stream.shape, stream.dtype) == ("s", (2, 3), np.dtype("float32"))
     assert (stream.storage, stream.mode, stream.notify) == ("cpu", "replace", True)
@@ -51,15 +60,17 @@ def test_complex_values_are_values():
     stream = SharedMemoryConfig(
         "s", (1,), "complex64", initial={"pattern": "constant", "value": 1 + 2j}
     )
-    with shmpipeline.PipelineManager(PipelineConfig((stream, *streams("a", "b")), (kernel(),))) as manager:
+    with shmpipeline.PipelineManager(
+        PipelineConfig((stream, *streams("a", "b")), (kernel(),))
+    ) as manager:
         manager.build()
         assert manager.get_stream("s").read().tolist() == [1 + 2j]
 
 
 def test_a_kernel_by_position():
     stage = KernelConfig(
-        "k", "cpu.scale", "a", "b", ("c",), None, {"factor": 2}, 0.5, 0.1, 1e-4, ("b", "d"), ("a", "e"),
-        "all_new", SynchronizationConfig("matching_frame_id", max_wait_s=0.1), True,
+        "k", "cpu.scale", "a", "b", ("c",), None, {"factor": 2}, 0.5, 0.1, 1e-4, ("b", "d"),
+        ("a", "e"), "all_new", SynchronizationConfig("matching_frame_id", max_wait_s=0.1), True,
     )  # fmt: skip
     assert stage.trigger_inputs == ("a", "e")
     assert stage.all_inputs == ("a", "e", "c")
@@ -117,7 +128,10 @@ def test_one_stream_is_all_streams_unless_there_are_more():
             "requires trigger_policy",
         ),
         (lambda: kernel(name=" "), "name"),
-        (lambda: KernelConfig.from_dict({"name": "k", "kind": "x", "output": "b"}), "either 'input'"),
+        (
+            lambda: KernelConfig.from_dict({"name": "k", "kind": "x", "output": "b"}),
+            "either 'input'",
+        ),
         (
             lambda: KernelConfig.from_dict(
                 {"name": "k", "kind": "x", "input": "a", "inputs": ["a"], "output": "b"}
@@ -125,7 +139,9 @@ def test_one_stream_is_all_streams_unless_there_are_more():
             "either 'input' or 'inputs'",
         ),
         (
-            lambda: KernelConfig.from_dict({"name": "k", "kind": "x", "input": "a", "output": "b", "colour": 1}),
+            lambda: KernelConfig.from_dict(
+                {"name": "k", "kind": "x", "input": "a", "output": "b", "colour": 1}
+            ),
             "contains unsupported fields",
         ),
         (lambda: SharedMemoryConfig("s", (0,), "float32"), "shape"),
@@ -167,7 +183,8 @@ def test_a_pipeline_from_records():
 def test_paths_are_no_part_of_what_a_configuration_says(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(
-        "shared_memory:\n- {name: a, shape: [4], dtype: float32}\n- {name: b, shape: [4], dtype: float32}\n"
+        "shared_memory:\n- {name: a, shape: [4], dtype: float32}\n"
+        "- {name: b, shape: [4], dtype: float32}\n"
         "kernels:\n- {name: stage, kind: cpu.copy, input: a, output: b}\n"
     )
     config = PipelineConfig.from_yaml(path)
@@ -187,7 +204,13 @@ def test_parameters_that_are_changed_in_place_count():
     raw = {
         "shared_memory": [{"name": n, "shape": [1], "dtype": "float64"} for n in "ab"],
         "kernels": [
-            {"name": "k", "kind": "cpu.scale", "input": "a", "output": "b", "parameters": {"factor": 2}}
+            {
+                "name": "k",
+                "kind": "cpu.scale",
+                "input": "a",
+                "output": "b",
+                "parameters": {"factor": 2},
+            }
         ],
     }
     config = PipelineConfig.from_dict(raw)
@@ -206,7 +229,8 @@ def test_parameters_that_are_changed_in_place_count():
 def test_w6_a_namespace_is_kept_wherever_a_configuration_goes(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(
-        "namespace: lab\nshared_memory:\n- {name: a, shape: [4], dtype: float32}\n- {name: b, shape: [4], dtype: float32}\n"
+        "namespace: lab\nshared_memory:\n- {name: a, shape: [4], dtype: float32}\n"
+        "- {name: b, shape: [4], dtype: float32}\n"
         "kernels:\n- {name: stage, kind: cpu.copy, input: a, output: b}\n"
     )
     config = PipelineConfig.from_yaml(path)

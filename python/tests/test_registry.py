@@ -155,7 +155,9 @@ def test_registries_can_be_pickled():
 
 
 def test_unknown_kinds_say_what_there_is():
-    with pytest.raises(ConfigValidationError, match=r"unknown kernel kind: 'cpu\.scal'.*cpu\.scale"):
+    with pytest.raises(
+        ConfigValidationError, match=r"unknown kernel kind: 'cpu\.scal'.*cpu\.scale"
+    ):
         get_default_registry().get("cpu.scal")
 
 
@@ -173,7 +175,9 @@ def test_wrong_numbers_of_streams_and_storage():
         storage = "gpu"
 
     here = context("test.gpu", {"a": (4,)}, {"b": (4,)})
-    with pytest.raises(ConfigValidationError, match="requires gpu shared memory for 'a', found cpu"):
+    with pytest.raises(
+        ConfigValidationError, match="requires gpu shared memory for 'a', found cpu"
+    ):
         KernelRegistry([OnGpu]).validate(here.config, here.shared_memory)
 
 

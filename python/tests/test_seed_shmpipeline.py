@@ -1,8 +1,8 @@
 """Every code block of the page shmpipeline 1.0.1 has on the package index, restated as a test.
 
 The calls, their arguments and their order are those of the page; only the import differs. Where the
-page leaves something open (how long to run, what a plugin package is called) a test brings it along.
-Names of the tests are the headings of the page.
+page leaves something open (how long to run, what a plugin package is called) a test brings it
+along. Names of the tests are the headings of the page.
 """
 
 import os
@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 # The blocks and command lines of the page that need a server (or a GUI, which talks to one).
 SERVER_BLOCKS = [
     "CLI: shmpipeline serve pipeline.yaml --host 127.0.0.1 --port 8765",
-    "Remote Control Service: shmpipeline serve pipeline.yaml --host 0.0.0.0 --port 8765 --token change-me",
+    "Remote Control Service: shmpipeline serve pipeline.yaml --host 0.0.0.0 --port 8765 --token "
+    "change-me",
     "Remote Control Service: from shmpipeline.control import RemoteManagerClient",
     "GUI: shmpipeline-gui",
     "GUI: shmpipeline-gui path/to/pipeline.yaml",
@@ -411,7 +412,13 @@ def test_runtime_health_and_viewers():
         manager.start()
         worker = manager.runtime_snapshot()["workers"]["scale_stage"]
         assert worker["health"] == "waiting-input"
-        for field in ("idle_s", "last_metric_age_s", "avg_exec_us", "jitter_us_rms", "throughput_hz"):
+        for field in (
+            "idle_s",
+            "last_metric_age_s",
+            "avg_exec_us",
+            "jitter_us_rms",
+            "throughput_hz",
+        ):
             assert field in worker
 
 
@@ -487,7 +494,9 @@ def test_blocks_that_need_a_server(block):
 
 @pytest.mark.parametrize("block", INSTALL_BLOCKS)
 def test_blocks_that_install(block):
-    pytest.skip("installs from an index or belongs to another project's clone; see the wheel's tests")
+    pytest.skip(
+        "installs from an index or belongs to another project's clone; see the wheel's tests"
+    )
 
 
 def test_the_skips_are_counted():

@@ -225,7 +225,8 @@ def test_w14_a_worker_that_does_not_come_up_says_why(monkeypatch, tmp_path):
 def test_w16_json_is_alone_on_standard_output(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(
-        "shared_memory:\n- {name: a, shape: [4], dtype: float32}\n- {name: b, shape: [4], dtype: float32}\n"
+        "shared_memory:\n- {name: a, shape: [4], dtype: float32}\n"
+        "- {name: b, shape: [4], dtype: float32}\n"
         "kernels:\n- {name: k, kind: cpu.copy, input: a, output: b}\n"
     )
     result = subprocess.run(

@@ -1,10 +1,9 @@
 """Shared-memory arrays and real-time compute pipelines.
 
 Streams: `create`, `open`, `stream`, `unlink`, `stat`, `list_streams`, `purge`, `locked_many`,
-`wait_any`, and the handles they return.
-Pipelines: `PipelineConfig`, `PipelineGraph`, `PipelineManager`; stages in Python: `Kernel`, `Source`,
-`Sink` and the registry of kinds. Kernels outside pipelines: the module `kernels`.
-What can go wrong: the module `errors`.
+`wait_any`, and the handles they return. Pipelines: `PipelineConfig`, `PipelineGraph`,
+`PipelineManager`; stages in Python: `Kernel`, `Source`, `Sink` and the registry of kinds. Kernels
+outside pipelines: the module `kernels`. What can go wrong: the module `errors`.
 """
 
 from importlib import import_module as _import_module
@@ -31,7 +30,13 @@ from thalweg._native import Frame, InconsistentStreamError, Loan, StaleStreamErr
 from thalweg._publication import Publication
 from thalweg._rows import PartialFrame
 from thalweg._waiting import wait_any, wait_any_async
-from thalweg.config import KernelConfig, PipelineConfig, SharedMemoryConfig, SinkConfig, SourceConfig
+from thalweg.config import (
+    KernelConfig,
+    PipelineConfig,
+    SharedMemoryConfig,
+    SinkConfig,
+    SourceConfig,
+)
 from thalweg.graph import PipelineGraph
 from thalweg.kernel import Kernel, KernelContext
 from thalweg.manager import PipelineManager

@@ -29,7 +29,7 @@ class EndpointBase:
     _runner: Runner | None = None
 
     def open(self) -> None:
-        """Prepare, such as by opening a device. Runs in `start`, whose caller gets its exceptions."""
+        """Prepare, such as by opening a device. Exceptions reach the caller of `start`."""
 
     def close(self) -> None:
         """Give back what `open` took. Runs once, after the last frame, whatever happened."""

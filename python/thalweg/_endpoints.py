@@ -1,8 +1,9 @@
 """Sources and sinks in Python that run on threads of the manager.
 
-An *endpoint* is one entry of `sources` or `sinks`. A *life* is one object of its class with the thread
-that calls it: an endpoint that is restarted has several, one after the other. A life that does not come
-back from a call in time is given up: from that moment it cannot write any more, whenever it comes back.
+An *endpoint* is one entry of `sources` or `sinks`. A *life* is one object of its class with the
+thread that calls it: an endpoint that is restarted has several, one after the other. A life that
+does not come back from a call in time is given up: from that moment it cannot write any more,
+whenever it comes back.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Endpoint:
         self.resource_names = resource_names
         self.restarts = 0
         self.last_error: str | None = None
+        self.has_finished = False
         self._lock = threading.Lock()
         self._life: Life | None = None
         self._attempts: deque[float] = deque()
@@ -75,6 +77,7 @@ class Endpoint:
     def open(self) -> None:
         """Make the object and let it prepare; whatever it raises comes out here."""
         self._is_over = False
+        self.has_finished = False
         self._attempts.clear()
         self._life = Life(self)
         try:
@@ -136,8 +139,9 @@ class Endpoint:
     def ended(self, life: Life, error: BaseException | None) -> None:
         """A life has ended by itself: by being told to, by coming to its end, or by an error."""
         with self._lock:
-            if life is not self._life:
+            if life is not self._life or life.has_ended:
                 return
+            life.has_ended = True
             if error is None or isinstance(error, Finished):
                 self._settle(error)
                 return
@@ -162,6 +166,7 @@ class Endpoint:
         if error is None:
             self.native.stopped()
         else:
+            self.has_finished = True
             self.native.finished()
 
     def _next_delay(self, now: float) -> float | None:
@@ -189,6 +194,7 @@ class Life:
         self.endpoint = endpoint
         self.config = endpoint.config
         self.native = endpoint.native
+        self.has_ended = False
         self._object: Any = None
         self._handles: dict[str, SharedMemory] = {}
         self._thread: threading.Thread | None = None
@@ -246,9 +252,7 @@ class Life:
         """Start the thread; with a delay it opens first."""
         name = f"thalweg-{self.endpoint.role}-{self.config.name}"
         # A daemon: code of others must not keep the interpreter from ending.
-        self._thread = threading.Thread(
-            target=self._main, args=(delay_s,), name=name, daemon=True
-        )
+        self._thread = threading.Thread(target=self._main, args=(delay_s,), name=name, daemon=True)
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -485,8 +489,7 @@ class Watchdog:
         config, role = self._life.config, self._life.endpoint.role
         what = "read_timeout" if role == "source" else "consume_timeout"
         error = Overrun(
-            f"a call of {role} {config.name!r} took longer than its {what} of "
-            f"{self._timeout_s:g} s"
+            f"a call of {role} {config.name!r} took longer than its {what} of {self._timeout_s:g} s"
         )
         error.place = self._life.place()
         self._life.overrun(error)
@@ -498,12 +501,15 @@ def _streams_of(config: EndpointConfig) -> tuple[str, ...]:
 
 
 def _defines(found: Any, method: str) -> bool:
-    """Whether a class defines a method itself, and does not only inherit it from `Source` or `Sink`."""
+    """Whether a class defines a method itself, and has it not only from `Source` or `Sink`."""
     from thalweg.sink import Sink
     from thalweg.source import Source
 
     own = getattr(type(found), method, None)
-    return own is not None and own not in (getattr(Source, method, None), getattr(Sink, method, None))
+    return own is not None and own not in (
+        getattr(Source, method, None),
+        getattr(Sink, method, None),
+    )
 
 
 def _is_number(value: Any) -> bool:

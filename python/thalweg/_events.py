@@ -45,6 +45,10 @@ class Events:
             self._fresh.clear()
             return events
 
+    def is_behind(self, native: _native.Pipeline) -> bool:
+        """Whether something has happened that was not taken yet."""
+        return native.events_after(self._sequence) != "[]"
+
     def observe(self, native: _native.Pipeline, report: Report) -> None:
         """Take what has happened into account."""
         with self._lock:

@@ -65,9 +65,9 @@ def _pickled(who: str, kind: type) -> str:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise ConfigValidationError(
-            f"{who} cannot be imported by a worker process, and to send it there by value needs the "
-            "package cloudpickle: put the class at the top level of a module or of the script, or "
-            "install cloudpickle"
+            f"{who} cannot be imported by a worker process, and to send it there by value needs "
+            "the package cloudpickle: put the class at the top level of a module or of the "
+            "script, or install cloudpickle"
         ) from None
     try:
         return base64.b64encode(cloudpickle.dumps(kind)).decode("ascii")

@@ -1,4 +1,4 @@
-"""One run of a pipeline, from build to shutdown: what a manager owns and what outlives it for a moment."""
+"""One run of a pipeline, from build to shutdown; it may outlive its manager for a moment."""
 
 from __future__ import annotations
 
@@ -99,7 +99,11 @@ class Run:
 
     def restart(self) -> None:
         """Start those again that failed or ended."""
-        ended = [endpoint for endpoint in self.endpoints.values() if not endpoint.alive]
+        ended = [
+            endpoint
+            for endpoint in self.endpoints.values()
+            if not endpoint.alive and not endpoint.has_finished
+        ]
         for endpoint in ended:
             # From here on its failure is history; `open` may have a new one.
             endpoint.discard()
@@ -119,7 +123,7 @@ class Run:
         hosts, in_threads = _checked_hosts(config, self._registry)
         if in_threads != self._in_threads:
             raise ConfigValidationError(
-                "sources and sinks on threads of the manager cannot be changed while the pipeline runs"
+                "sources and sinks on threads of the manager cannot be changed while they run"
             )
         fresh = self.native.change(config._native_handle, hosts, list(self.streams))
         self.config = config
@@ -149,12 +153,14 @@ class Run:
 
     def shutdown(self, unlink: bool, unlink_external: bool, force: bool) -> None:
         """End everything, close all handles, remove the streams."""
-        for name in list(self.synthetic):
-            self.stop_synthetic(name, 2.0)
         try:
             is_active = self.native.state() in ("running", "paused", "failed")
         except RuntimeError:
             return  # A forked child: the run is its parent's.
+        for running in self.synthetic.values():
+            running.stop(2.0)
+        # Whatever did not end in time has been told to, and ends by itself.
+        self.synthetic.clear()
         if is_active:
             self.stop(5.0, force)
         self.native.shutdown(unlink, unlink_external)
@@ -183,9 +189,7 @@ class Run:
 
     def _creator(self, node: SourceConfig | SinkConfig) -> Any:
         registry, config = self._registry, self.config
-        create = (
-            registry.create_source if isinstance(node, SourceConfig) else registry.create_sink
-        )
+        create = registry.create_source if isinstance(node, SourceConfig) else registry.create_sink
 
         def make(streams: Mapping[str, Any]) -> Any:
             return create(
@@ -223,7 +227,9 @@ class Monitor:
             if run is None:
                 return
             try:
-                run.look()
+                # Nothing is measured unless something has happened.
+                if run.events.is_behind(run.native):
+                    run.look()
                 if not has_failed and run.native.state() == "failed":
                     has_failed = True
                     _log.error("pipeline state: failed")
@@ -300,4 +306,3 @@ def _binding_problems(
 def _abandon(endpoints: list[Endpoint]) -> None:
     for endpoint in endpoints:
         endpoint.abandon()
-

@@ -1,9 +1,10 @@
 """Configurations of pipelines: frozen records, checked by the same code whoever makes them.
 
-A configuration comes from a YAML file or a mapping, or is put together from its records. Each record
-checks itself when it is made and when `dataclasses.replace` changes it: names, types, numbers and
-wiring. `PipelineConfig` checks in addition that every name that is used is declared. What depends on
-kinds is checked by `thalweg.graph.validate_pipeline_config` and by `PipelineManager.build`.
+A configuration comes from a YAML file or a mapping, or is put together from its records. Each
+record checks itself when it is made and when `dataclasses.replace` changes it: names, types,
+numbers and wiring. `PipelineConfig` checks in addition that every name that is used is declared.
+What depends on kinds is checked by `thalweg.graph.validate_pipeline_config` and by
+`PipelineManager.build`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Document: TypeAlias = dict[str, Any]
 
 
 class _Derived(tuple[str, ...]):
-    """Names that follow from another field, and follow it when `dataclasses.replace` changes that."""
+    """Names that follow from another field, also when `dataclasses.replace` changes that."""
 
     __slots__ = ()
 
@@ -139,8 +140,8 @@ class SharedMemoryConfig(_Entry):
     notify: bool | None = None
     """Accepted; every stream wakes those who wait for it."""
     mode: str = "create_or_attach"
-    """What building does about an existing stream, one of `create`, `attach`, `create_or_attach` and
-    `replace`."""
+    """What building does about an existing stream, one of `create`, `attach`, `replace` and
+    `create_or_attach`."""
     initial: Mapping[str, Any] | None = None
     """What the stream holds at first."""
     namespace: str | None = None
@@ -344,7 +345,7 @@ _KERNEL_EXTRAS = ("placement", "wait", "restart", "deadline", "group")
 
 @dataclass(frozen=True)
 class SourceConfig(_WithAuxiliary):
-    """One source of a pipeline. Several streams are given by `streams`, `stream` then is the first."""
+    """One source of a pipeline. Of several `streams`, `stream` is the first."""
 
     _section: ClassVar[str] = "sources"
 

@@ -49,7 +49,7 @@ def normalize_document(document: Mapping[str, Any]) -> Document:
 
 
 def load_document(path: str | os.PathLike[str]) -> Document:
-    """Read a YAML file as a document, without checking what it means; an empty file is an empty one.
+    """Read a YAML file as a document, without checking what it means. Empty files are welcome.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Who feeds whom: the graph of a configuration, and everything that can be told to be wrong with it."""
+"""Who feeds whom: the graph of a configuration, and everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class PipelineGraph:
         return tuple(GraphEdge(**edge) for edge in self._document["edges"])
 
     def source_streams(self) -> tuple[str, ...]:
-        """The streams through which data enters, sorted: what sources write, and what somebody reads
-        but nobody here writes."""
+        """The streams through which data enters, sorted: what sources write, and what is read
+        but not written here."""
         return tuple(self._document["source_streams"])
 
     def sink_streams(self) -> tuple[str, ...]:
-        """The streams through which data leaves, sorted: what sinks consume, and what is written and
-        not read."""
+        """The streams through which data leaves, sorted: what sinks consume, and what is written
+        and not read."""
         return tuple(self._document["sink_streams"])
 
     def orphaned_streams(self) -> tuple[str, ...]:
@@ -113,8 +113,12 @@ class PipelineGraph:
         return self._text.rstrip("\n")
 
     def to_dict(self) -> dict[str, Any]:
-        """The graph as plain values: `shared_memory`, `sources`, `kernels`, `sinks` and `edges`, lists
-        of dictionaries, and `source_streams`, `sink_streams` and `orphaned_streams`, tuples."""
+        """The graph as plain values.
+
+        Returns:
+            `shared_memory`, `sources`, `kernels`, `sinks` and `edges`, lists of dictionaries; and
+            `source_streams`, `sink_streams` and `orphaned_streams`, tuples.
+        """
         return {key: _plain(key, value) for key, value in self._document.items()}
 
 
@@ -133,7 +137,7 @@ def _plain(key: str, value: list[Any]) -> Any:
 def validate_pipeline_config(
     config: PipelineConfig, registry: KernelRegistry | None = None
 ) -> list[str]:
-    """Everything that is wrong with a configuration, as far as it can be told without making anything.
+    """Everything that is wrong with a configuration. Nothing is made.
 
     Args:
         config: the configuration.
@@ -149,8 +153,10 @@ def validate_pipeline_config(
     if registry is None:
         registry = get_default_registry()
     graph = PipelineGraph.from_config(config)
-    return graph.validation_errors() + binding_errors(config, registry) + feedback_errors(
-        config, registry
+    return (
+        graph.validation_errors()
+        + binding_errors(config, registry)
+        + feedback_errors(config, registry)
     )
 
 
@@ -206,8 +212,8 @@ def _feedback_problems(config: PipelineConfig, source: SourceConfig, alias: str)
         kernel: KernelConfig | None = producers.get(stream)
         if kernel is None:
             problems.append(
-                f"{who}: stream {stream!r}, on the way to sink {sink.name!r}, is written by no kernel "
-                f"and not by source {source.name!r}"
+                f"{who}: stream {stream!r}, on the way to sink {sink.name!r}, is written by no "
+                f"kernel and not by source {source.name!r}"
             )
             continue
         if kernel.name in path:

@@ -1,8 +1,8 @@
 """Kernels: what stages of a pipeline compute, written in Python.
 
-A kernel is a class. The pipeline gives it a process with an interpreter of its own, makes one object
-of it there, and calls `compute_into` with every frame; waiting, reading and publishing happen outside
-Python.
+A kernel is a class. The pipeline gives it a process with an interpreter of its own, makes one
+object of it there, and calls `compute_into` with every frame; waiting, reading and publishing
+happen outside Python.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def check_kernel(
                 f"kernel {config.name!r} of kind {name!r} takes {expected} {role} "
                 f"stream{'' if expected == 1 else 's'}, found {len(streams)}: {found}"
             )
-    check_storage("kernel", kind, config.name, shared_memory, (*config.all_inputs, *config.all_outputs))
+    check_storage(
+        "kernel", kind, config.name, shared_memory, (*config.all_inputs, *config.all_outputs)
+    )
 
 
 def check_storage(

@@ -1,7 +1,7 @@
 """Seeing what pipelines log.
 
-Everything is logged below the logger `thalweg`: `thalweg.pipelines` has changes of state and workers that
-start, stop and fail; `thalweg.streams` has streams that are made and removed.
+Everything is logged below the logger `thalweg`: `thalweg.pipelines` has changes of state and
+workers that start, stop and fail; `thalweg.streams` has streams that are made and removed.
 """
 
 from __future__ import annotations

@@ -353,8 +353,8 @@ class PipelineManager:
     def replace_kernel(self, kernel: KernelConfig | Mapping[str, Any]) -> dict[str, Any]:
         """Put a kernel in the place of the one with its name, such as one with other parameters.
 
-        The new one is started beside the old one and takes over with the first frame the old one did
-        not take. Otherwise as `add_kernel`.
+        The new one is started beside the old one and takes over with the first frame the old one
+        did not take. Otherwise as `add_kernel`.
 
         ```python
         [scale] = manager.config.kernels
@@ -477,7 +477,7 @@ class PipelineManager:
 
     @property
     def failures(self) -> tuple[dict[str, Any], ...]:
-        """What failed since the last start: `type`, `kernel` (the name), `error`, `traceback`, ..."""
+        """What failed since the last start: `type`, `kernel` (its name), `error`, `traceback`..."""
         return self._look().failures
 
     def raise_if_failed(self) -> None:
@@ -590,9 +590,9 @@ class PipelineManager:
         Returns:
             `output_stream`, `duration_s`, `frames`, `throughput_hz`; `inter_arrival_ms`, the
             distribution of times from one publication to the next; `latency_ms`, that of the true
-            latencies, from the origin of the data to its publication (each with `count` and, if that
-            is not 0, `min`, `mean`, `max`, `p50`, `p90`, `p99`, `p99_9`); and `workers`, for each
-            `avg_exec_ms`, `jitter_us_rms` and `throughput_hz`.
+            latencies, from the origin of the data to its publication (each with `count` and, if
+            that is not 0, `min`, `mean`, `max`, `p50`, `p90`, `p99`, `p99_9`); and `workers`, for
+            each `avg_exec_ms`, `jitter_us_rms` and `throughput_hz`.
 
         Raises:
             StateTransitionError: the state is not RUNNING.

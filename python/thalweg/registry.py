@@ -1,16 +1,16 @@
 """Kinds and the classes that stand for them.
 
-`get_default_registry()` knows the built-in kinds, what is registered on it, and what installed packages
-offer through their entry points:
+`get_default_registry()` knows the built-in kinds, what is registered on it, and what installed
+packages offer through their entry points:
 
 ```toml
 [project.entry-points."thalweg.kernels"]
 "example.bias" = "example_plugins:BiasKernel"
 ```
 
-The groups are `thalweg.kernels`, `thalweg.sources` and `thalweg.sinks`; each entry has the name of the
-kind. Entries are found once, when a registry is first asked for something, and loaded when their kind
-is.
+The groups are `thalweg.kernels`, `thalweg.sources` and `thalweg.sinks`; each entry has the name of
+the kind. Entries are found once, when a registry is first asked for something, and loaded when
+their kind is.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _METHODS = {
 class KernelRegistry:
     """Kernel, source and sink classes by kind.
 
-    Classes need not derive from `Kernel`, `Source` and `Sink`: what counts is that they have a `kind`,
-    a constructor that takes a context, and the methods of their role. Built-in kinds are in every
-    registry and cannot be replaced. Registries can be pickled if their classes can.
+    Classes need not derive from `Kernel`, `Source` and `Sink`: what counts is that they have a
+    `kind`, a constructor that takes a context, and the methods of their role. Built-in kinds are in
+    every registry and cannot be replaced. Registries can be pickled if their classes can.
 
     Args:
         kernels: classes to begin with, as a list or by kind.
@@ -55,9 +55,7 @@ class KernelRegistry:
         sinks: likewise.
     """
 
-    def __init__(
-        self, kernels: Classes = (), sources: Classes = (), sinks: Classes = ()
-    ) -> None:
+    def __init__(self, kernels: Classes = (), sources: Classes = (), sinks: Classes = ()) -> None:
         self._classes: dict[str, dict[str, type]] = {role: {} for role in _ROLES}
         for role, classes in zip(_ROLES, (kernels, sources, sinks), strict=True):
             for kind in classes.values() if isinstance(classes, Mapping) else classes:
@@ -351,6 +349,7 @@ _default = KernelRegistry()
 def get_default_registry() -> KernelRegistry:
     """The registry of managers that are not given one, always the same.
 
-    What is registered on it is known to every manager from then on; `extended` makes a copy instead.
+    What is registered on it is known to every manager from then on; `extended` makes a copy
+    instead.
     """
     return _default

@@ -1,8 +1,8 @@
 """Sinks: where frames go to, written in Python.
 
-A sink is a class. A `PipelineManager` makes one object of it and calls it from a thread of its own, so
-that objects the sink shares with the program work; with `process: own` in the configuration it gets a
-process instead.
+A sink is a class. A `PipelineManager` makes one object of it and calls it from a thread of its own,
+so that objects the sink shares with the program work; with `process: own` in the configuration it
+gets a process instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sources: where frames come from, written in Python.
 
-A source is a class. A `PipelineManager` makes one object of it and calls it from a thread of its own,
-so that objects the source shares with the program work; with `process: own` in the configuration it
-gets a process instead.
+A source is a class. A `PipelineManager` makes one object of it and calls it from a thread of its
+own, so that objects the source shares with the program work; with `process: own` in the
+configuration it gets a process instead.
 """
 
 from __future__ import annotations

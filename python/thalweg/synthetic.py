@@ -106,7 +106,7 @@ class SyntheticInputConfig:
             number = math.nan if isinstance(value, (str, bool)) else float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number) or is_positive and number <= 0:
+        if not math.isfinite(number) or (is_positive and number <= 0):
             raise ConfigValidationError(f"{name!r} must be {expected}, got {value!r}")
         object.__setattr__(self, name, number)
 
@@ -160,9 +160,7 @@ class SyntheticInput:
             "parameters": parameters,
             "base_dir": str(Path.cwd()),
         }
-        self._native = _native.SyntheticInput(
-            _json.dumps(node), stream._native, config.rate_hz
-        )
+        self._native = _native.SyntheticInput(_json.dumps(node), stream._native, config.rate_hz)
 
     def stop(self, timeout: float) -> bool:
         """End it; whether it ended in time."""
@@ -186,8 +184,6 @@ class SyntheticInput:
             "effective_rate_hz": frames / running_s,
             "started_at": wall(native["started_ns"]),
             "last_write_time": wall(native["last_write_ns"]),
-            "last_write_duration_ms": (
-                native["last_write_duration_ns"] * 1e-6 if frames else None
-            ),
+            "last_write_duration_ms": (native["last_write_duration_ns"] * 1e-6 if frames else None),
             "last_error": native["last_error"],
         }

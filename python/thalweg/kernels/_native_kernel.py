@@ -14,15 +14,15 @@ from thalweg.kernel import Kernel, KernelContext
 
 
 class NativeKernel(Kernel):
-    """A built-in kind. In a pipeline it runs without an interpreter; as an object it computes on arrays.
+    """A built-in kind. In a pipeline it needs no interpreter; as an object it computes on arrays.
 
     ```python
     kernel = ScaleCpuKernel(context)
     kernel.compute_into(image, output, {})
     ```
 
-    Kernels with a state keep it from call to call. Arrays that are not in C order or in another byte
-    order are copied on the way in and out.
+    Kernels with a state keep it from call to call. Arrays that are not in C order or in another
+    byte order are copied on the way in and out.
     """
 
     input_arity: ClassVar[int | None] = None

@@ -1,4 +1,4 @@
-"""The kind `cpu.shack_hartmann_centroid`: the names of `thalweg.kernels.cpu.shack_hartmann_centroid`."""
+"""The names of `thalweg.kernels.cpu.shack_hartmann_centroid`."""
 
 from thalweg.kernels.cpu.shack_hartmann_centroid import *
 from thalweg.kernels.cpu.shack_hartmann_centroid import __all__ as __all__

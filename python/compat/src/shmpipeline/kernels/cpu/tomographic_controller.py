@@ -1,4 +1,4 @@
-"""The kind `cpu.tomographic_controller`: the names of `thalweg.kernels.cpu.tomographic_controller`."""
+"""The names of `thalweg.kernels.cpu.tomographic_controller`."""
 
 from thalweg.kernels.cpu.tomographic_controller import *
 from thalweg.kernels.cpu.tomographic_controller import __all__ as __all__
