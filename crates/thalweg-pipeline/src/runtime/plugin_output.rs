@@ -7,7 +7,10 @@ use std::sync::Arc;
 /// Where lines go that nodes of other programs print. The newest are kept for the failure of the
 /// node as well.
 #[derive(Clone)]
-pub struct PluginOutput(Arc<dyn Fn(&str, &str) + Send + Sync>);
+pub struct PluginOutput(Arc<TakeLine>);
+
+/// Takes the name of a node and a line it has printed.
+type TakeLine = dyn Fn(&str, &str) + Send + Sync;
 
 impl PluginOutput {
     /// Calls `print` with the name of the node and the line, from the thread that watches the
