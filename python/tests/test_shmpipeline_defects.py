@@ -349,7 +349,7 @@ def test_w24_what_configurations_can_say(tmp_path):
         pid = manager.status()["workers"]["k"]["pid"]
         os.kill(pid, 9)
         until(lambda: manager.status()["workers"]["k"]["restarts"] == 1)
-        until(lambda: manager.status()["workers"]["k"]["alive"])
+        until(lambda: manager.status()["workers"]["k"]["health"] == "waiting-input")
         manager.get_stream("a").write([3] * 4)
         assert manager.get_stream("b").read_new(timeout=30)[0] == 3
         worker = manager.status()["workers"]["k"]
