@@ -115,6 +115,8 @@ pub(crate) struct FuzzOptions {
 /// Programs in `fuzz/fuzz_targets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FuzzTarget {
+    /// Configurations.
+    Document,
     /// Identities of segments.
     Header,
     /// Names of streams.
@@ -124,11 +126,12 @@ pub(crate) enum FuzzTarget {
 }
 
 impl FuzzTarget {
-    pub(crate) const ALL: [Self; 3] = [Self::Header, Self::Name, Self::Words];
+    pub(crate) const ALL: [Self; 4] = [Self::Document, Self::Header, Self::Name, Self::Words];
 
     /// The word that is typed.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Document => "document",
             Self::Header => "header",
             Self::Name => "name",
             Self::Words => "words",
