@@ -20,11 +20,17 @@ pub(crate) enum Command {
     /// Run a pipeline for a while and measure what comes out
     Benchmark(BenchmarkArguments),
     /// Check a configuration without making anything
-    Validate(ConfigArgument),
+    Validate(ValidateArguments),
     /// Show the graph of a configuration
     Describe(DescribeArguments),
-    /// List the kinds of kernels, sources and sinks, with their parameters
+    /// Print the JSON-Schema of configurations, for editors
+    Schema(SchemaArguments),
+    /// List the kinds of kernels, or show one kind with its parameters
     Kinds(KindsArguments),
+    /// List the kinds of sources
+    Sources(KindsArguments),
+    /// List the kinds of sinks
+    Sinks(KindsArguments),
     /// List the streams of this machine
     List(ListArguments),
     /// Show everything about some streams
@@ -115,21 +121,64 @@ pub(crate) struct ConfigArgument {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
+    /// Let warnings fail, too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print JSON: one object with the verdict and all diagnostics
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `describe`.
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArgument,
-    /// Print the graph as JSON
-    #[arg(long)]
+    /// How to print the graph
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: GraphFormat,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
 }
 
-/// Arguments of `kinds`.
+/// Ways to print a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Words, one line per stream and node
+    #[default]
+    Text,
+    /// JSON, for programs
+    Json,
+    /// The language of Graphviz
+    Dot,
+    /// A Mermaid flowchart, for Markdown
+    Mermaid,
+    /// A drawing for browsers
+    Svg,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArguments {
+    /// Let nothing through that would give a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// Arguments of `kinds`, `sources` and `sinks`.
 #[derive(Debug, Args)]
 pub(crate) struct KindsArguments {
     /// Show this kind only, with its parameters
     pub(crate) kind: Option<String>,
+    /// Say what each kind does
+    #[arg(long, short, conflicts_with = "kind")]
+    pub(crate) long: bool,
 }
 
 /// Arguments of `list`.

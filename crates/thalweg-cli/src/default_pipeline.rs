@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use thalweg::pipeline::config::{Diagnostics, PipelineConfig};
+use thalweg::pipeline::config::{PipelineConfig, Reading};
 use thalweg::pipeline::runtime::Status;
 
 /// Frames of the demonstration unless asked otherwise: some seconds on two slow cores, and long
@@ -16,8 +16,8 @@ const TEXT: &str = include_str!("../assets/default.yaml");
 const SOURCE: &str = "telescope";
 
 /// The configuration, from the text in this program.
-pub(crate) fn load() -> Result<PipelineConfig, Diagnostics> {
-    PipelineConfig::from_yaml_str(TEXT, Path::new("built-in/default.yaml"))
+pub(crate) fn read() -> Reading {
+    PipelineConfig::read_yaml_str(TEXT, Path::new("built-in/default.yaml"))
 }
 
 /// Sums the telescope keeps, at one moment.
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_built_in_pipeline_is_valid() {
-        let config = load().unwrap();
+        let config = read().into_result().unwrap();
         assert_eq!(validate(&config, &thalweg::registry()), []);
     }
 

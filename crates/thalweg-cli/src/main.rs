@@ -18,6 +18,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
+use thalweg::kernels::NodeRole;
 
 use cli::{Cli, Command};
 use command::Failed;
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
         Command::Benchmark(arguments) => command::benchmark::benchmark(&arguments),
         Command::Validate(arguments) => command::validate::validate(&arguments),
         Command::Describe(arguments) => command::describe::describe(&arguments),
-        Command::Kinds(arguments) => command::kinds::kinds(&arguments),
+        Command::Schema(arguments) => command::schema::schema(&arguments),
+        Command::Kinds(arguments) => command::kinds::kinds(NodeRole::Kernel, &arguments),
+        Command::Sources(arguments) => command::kinds::kinds(NodeRole::Source, &arguments),
+        Command::Sinks(arguments) => command::kinds::kinds(NodeRole::Sink, &arguments),
         Command::List(arguments) => command::list::list(&arguments),
         Command::Stat(arguments) => command::stat::stat(&arguments),
         Command::Watch(arguments) => command::watch::watch(&arguments),

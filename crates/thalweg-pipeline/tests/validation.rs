@@ -344,6 +344,7 @@ sinks: [{name: t, kind: null.sink, stream: b, outputs: [c]}]
             "auxiliary": [
                 {"alias": "z", "stream": {"name": "d", "dtype": "float64", "shape": [6]}},
             ],
+            "any_trigger": false,
             "outputs": [b],
             "operation": "input + z",
             "parameters": {"factor": 2},

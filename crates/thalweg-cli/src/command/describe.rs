@@ -2,16 +2,23 @@
 
 use thalweg::pipeline::graph::PipelineGraph;
 
-use super::{Failed, load};
-use crate::cli::DescribeArguments;
+use super::{Failed, load, tell};
+use crate::cli::{DescribeArguments, GraphFormat};
 
 pub(crate) fn describe(arguments: &DescribeArguments) -> Result<(), Failed> {
     let config = load(&arguments.config).map_err(Failed::because)?;
     let graph = PipelineGraph::from_config(&config);
-    if arguments.json {
-        println!("{:#}", graph.to_json());
+    let format = if arguments.json {
+        GraphFormat::Json
     } else {
-        println!("{}", graph.describe());
-    }
-    Ok(())
+        arguments.format
+    };
+    let text = match format {
+        GraphFormat::Text => graph.describe().to_string(),
+        GraphFormat::Json => format!("{:#}", graph.to_json()),
+        GraphFormat::Dot => graph.to_dot(),
+        GraphFormat::Mermaid => graph.to_mermaid(),
+        GraphFormat::Svg => graph.to_svg(),
+    };
+    tell(text.trim_end())
 }

@@ -1,48 +1,55 @@
-//! `thalweg kinds`: what can stand behind `kind:`.
+//! `thalweg kinds`, `sources` and `sinks`: what can stand behind `kind:`.
 
 use thalweg::kernels::{Definition, NodeRole};
 
-use super::Failed;
+use super::{Failed, tell};
 use crate::cli::KindsArguments;
 use crate::table::Table;
 
-const ROLES: [(NodeRole, &str); 3] = [
-    (NodeRole::Kernel, "kernel"),
-    (NodeRole::Source, "source"),
-    (NodeRole::Sink, "sink"),
-];
+const ROLES: [NodeRole; 3] = [NodeRole::Kernel, NodeRole::Source, NodeRole::Sink];
 
-pub(crate) fn kinds(arguments: &KindsArguments) -> Result<(), Failed> {
+/// Lists the kinds of `role`, or shows one kind, whatever its role.
+pub(crate) fn kinds(role: NodeRole, arguments: &KindsArguments) -> Result<(), Failed> {
     let registry = thalweg::registry();
     if let Some(kind) = &arguments.kind {
         let found = ROLES
             .iter()
-            .find_map(|&(role, noun)| Some((registry.get(role, kind)?, noun)));
-        let Some((definition, noun)) = found else {
+            .find_map(|&role| Some((registry.get(role, kind)?, role)));
+        let Some((definition, role)) = found else {
             return Err(Failed::because(format!(
-                "unknown kind `{kind}`; `thalweg kinds` lists all"
+                "unknown kind `{kind}`; `thalweg kinds`, `sources` and `sinks` list all"
             )));
         };
-        describe(definition, noun);
-        return Ok(());
+        return tell(description(definition, noun(role)));
     }
-    let mut table = Table::new(&["kind", "role", "what it does"]);
-    for (role, noun) in ROLES {
+    if arguments.long {
+        let mut table = Table::new(&["kind", "what it does", "parameters"]);
         for definition in registry.kinds(role) {
+            let parameters: Vec<&str> = definition.parameters.iter().map(|it| it.name).collect();
             table.row(vec![
                 definition.kind.to_owned(),
-                noun.to_owned(),
                 definition.summary.to_owned(),
+                parameters.join(", "),
             ]);
         }
+        return tell(table.render());
     }
-    println!("{}", table.render());
-    Ok(())
+    let kinds: Vec<&str> = registry.kinds(role).map(|it| it.kind).collect();
+    tell(kinds.join("\n"))
 }
 
-fn describe(definition: &Definition, noun: &str) {
-    println!("{} ({noun}): {}", definition.kind, definition.summary);
+fn description(definition: &Definition, noun: &str) -> String {
+    let mut text = format!("{} ({noun}): {}", definition.kind, definition.summary);
     for parameter in definition.parameters {
-        println!("  {}: {}", parameter.name, parameter.doc);
+        text += &format!("\n  {}: {}", parameter.name, parameter.doc);
+    }
+    text
+}
+
+fn noun(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Kernel => "kernel",
+        NodeRole::Source => "source",
+        NodeRole::Sink => "sink",
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod list;
 mod live;
 pub(crate) mod purge;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod stat;
 pub(crate) mod top;
 pub(crate) mod unlink;
@@ -19,7 +20,7 @@ pub(crate) mod worker;
 
 use std::io::Write;
 
-use thalweg::pipeline::config::{Diagnostics, PipelineConfig};
+use thalweg::pipeline::config::{Diagnostics, PipelineConfig, Reading};
 
 use crate::cli::ConfigArgument;
 use crate::default_pipeline;
@@ -65,10 +66,15 @@ pub(crate) fn tell(text: impl std::fmt::Display) -> Result<(), Failed> {
     }
 }
 
+/// The configuration asked for, with everything there is to say about its text.
+pub(crate) fn read(argument: &ConfigArgument) -> Reading {
+    match &argument.config {
+        Some(path) => PipelineConfig::read_yaml_file(path),
+        None => default_pipeline::read(),
+    }
+}
+
 /// The configuration asked for.
 pub(crate) fn load(argument: &ConfigArgument) -> Result<PipelineConfig, Diagnostics> {
-    match &argument.config {
-        Some(path) => PipelineConfig::from_yaml_file(path),
-        None => default_pipeline::load(),
-    }
+    read(argument).into_result()
 }

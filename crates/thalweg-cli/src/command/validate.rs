@@ -1,31 +1,41 @@
 //! `thalweg validate`: every problem of a configuration, without making anything.
 
-use thalweg::pipeline::config;
+use serde_json::json;
+use thalweg::pipeline::config::{self, Diagnostic};
 use thalweg::pipeline::runtime::Plan;
 
-use super::{Failed, load};
-use crate::cli::ConfigArgument;
+use super::{Failed, read, tell};
+use crate::cli::ValidateArguments;
 
-pub(crate) fn validate(argument: &ConfigArgument) -> Result<(), Failed> {
-    let problems = match load(argument) {
-        Ok(loaded) => {
-            let mut problems = config::validate(&loaded, &thalweg::registry());
-            problems.extend(Plan::new(&loaded).err().into_iter().flatten());
-            problems
-        }
-        Err(problems) => problems.0,
-    };
-    let subject = argument.config.as_ref().map_or_else(
+pub(crate) fn validate(arguments: &ValidateArguments) -> Result<(), Failed> {
+    let reading = read(&arguments.config);
+    let mut diagnostics = config::check(&reading, &thalweg::registry());
+    if let Some(config) = &reading.config {
+        diagnostics.extend(Plan::new(config).err().into_iter().flatten());
+    }
+    let is_bad = |it: &Diagnostic| arguments.strict || it.is_error();
+    let is_valid = !diagnostics.iter().any(is_bad);
+    let config = arguments.config.config.as_ref();
+    let subject = config.map_or_else(
         || "the built-in pipeline".to_owned(),
         |path| path.display().to_string(),
     );
-    if problems.is_empty() {
-        println!("Validation passed: {subject}");
-        return Ok(());
+    if arguments.json {
+        let report = json!({
+            "valid": is_valid,
+            "config": subject,
+            "diagnostics": diagnostics,
+        });
+        tell(format_args!("{report:#}"))?;
+    } else {
+        let verdict = if is_valid { "passed" } else { "failed" };
+        let lines = diagnostics.iter().map(|it| format!("\n- {it}"));
+        let lines: String = lines.collect();
+        tell(format_args!("Validation {verdict}: {subject}{lines}"))?;
     }
-    println!("Validation failed: {subject}");
-    for problem in problems {
-        println!("- {problem}");
+    if is_valid {
+        Ok(())
+    } else {
+        Err(Failed::silently(1))
     }
-    Err(Failed::silently(1))
 }

@@ -200,13 +200,17 @@ impl Writer<'_> {
 
     /// What a kind makes of `parameters`.
     fn kind_rule(&self, definition: &Definition) -> Json {
-        let parameters = definition.parameters.iter();
-        let parameters: Map<String, Json> = parameters
-            .map(|known| (known.name.to_owned(), json!({"description": known.doc})))
-            .collect();
-        let mut schema = json!({"description": definition.summary, "properties": parameters});
+        let mut schema = json!({"description": definition.summary, "properties": {}});
         if self.is_strict() {
             merge(&mut schema, json!({"additionalProperties": false}));
+        }
+        for known in definition.parameters {
+            // A parameter that is a mapping is documented key by key, as `instrument.seed`.
+            let mut at = &mut schema;
+            for key in known.name.split('.') {
+                at = &mut at["properties"][key];
+            }
+            merge(at, json!({"description": known.doc}));
         }
         json!({
             "if": {"required": ["kind"], "properties": {"kind": {"const": definition.kind}}},
@@ -333,6 +337,9 @@ fn bound(value: i128) -> Json {
 
 /// Adds the keys of `more` to `schema`.
 fn merge(schema: &mut Json, more: Json) {
+    if schema.is_null() {
+        *schema = json!({});
+    }
     if let (Json::Object(schema), Json::Object(more)) = (schema, more) {
         schema.extend(more);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use thalweg_kernels::{NodeBuilder, NodeRole, Registry, SpecProblem};
+use thalweg_kernels::{Definition, NodeBuilder, NodeRole, NodeSpec, Registry, SpecProblem};
 
 use super::document::{join_index, join_key};
 use super::initial::file_problems;
@@ -169,17 +169,22 @@ fn node_problems(
         Ok(spec) => spec,
         Err(undefined) => return vec![Diagnostic::new(path, undefined.to_string())],
     };
-    let built = match definition.builder {
-        NodeBuilder::Kernel(build) => build(&spec).map(drop),
-        NodeBuilder::Source(build) => build(&spec).map(drop),
-        NodeBuilder::Sink(build) => build(&spec).map(drop),
-    };
-    let problems = built.err().unwrap_or_default();
+    let problems = try_to_build(definition, &spec);
     let positions = &config.positions;
     let problems = problems.into_iter();
     problems
         .map(|problem| node_diagnostic(node, problem, path, positions))
         .collect()
+}
+
+/// What the builder of a kind has against `spec`.
+pub(super) fn try_to_build(definition: &Definition, spec: &NodeSpec) -> Vec<SpecProblem> {
+    let built = match definition.builder {
+        NodeBuilder::Kernel(build) => build(spec).map(drop),
+        NodeBuilder::Source(build) => build(spec).map(drop),
+        NodeBuilder::Sink(build) => build(spec).map(drop),
+    };
+    built.err().unwrap_or_default()
 }
 
 /// What a kind says about `node`, which stands at `path`, as a problem of its document.

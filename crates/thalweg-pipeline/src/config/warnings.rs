@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use thalweg_kernels::{Definition, Registry, SpecProblem};
 
 use super::document::{join_index, join_key};
+use super::node::{spec_of, streams_by_name};
 use super::suggestion::{SUGGESTED_PROBLEMS, did_you_mean};
-use super::validate::node_diagnostic;
+use super::validate::{node_diagnostic, try_to_build};
 use super::{Diagnostic, Diagnostics, NodeConfig, PipelineConfig};
 use crate::graph::PipelineGraph;
 
 /// What about `config` is allowed but hardly meant, in the order of the document: what reading it
 /// found odd, parameters that built-in kinds do not have, an operation where it is ignored, streams
-/// nobody uses.
+/// nobody uses, and what kinds themselves find odd.
 pub fn warnings(config: &PipelineConfig, registry: &Registry) -> Vec<Diagnostic> {
     let mut found = config.warnings.clone();
     found.extend(kind_and_graph_warnings(config, registry));
@@ -25,12 +26,18 @@ pub(super) fn kind_and_graph_warnings(
     registry: &Registry,
 ) -> Vec<Diagnostic> {
     let mut found = orphans(config);
+    let streams = streams_by_name(config);
     for (path, node) in config.nodes_with_paths() {
         let Some(definition) = registry.get(node.role(), node.kind()) else {
             continue;
         };
         let odd = unknown_parameters(node, definition, found.len());
         let odd = odd.into_iter().chain(misplaced_operation(node));
+        // What cannot be built gives errors instead.
+        let spec = spec_of(node, &streams, &config.base_path).ok();
+        let spec = spec.filter(|spec| try_to_build(definition, spec).is_empty());
+        let of_kind = spec.map(|spec| definition.warnings(&spec));
+        let odd = odd.chain(of_kind.into_iter().flatten());
         found.extend(odd.map(|odd| node_diagnostic(node, odd, &path, &config.positions)));
     }
     let found = found.into_iter();
@@ -62,11 +69,17 @@ fn unknown_parameters(
     definition: &Definition,
     found: usize,
 ) -> Vec<SpecProblem> {
-    let known = || definition.parameters.iter().map(|known| known.name);
-    let unknown = node
-        .parameters()
-        .keys()
-        .filter(|key| !known().any(|name| name == *key));
+    // A parameter that is a mapping is documented key by key, as `instrument.seed`.
+    let own_key = |name: &'static str| name.split_once('.').map_or(name, |(key, _)| key);
+    let keys = definition
+        .parameters
+        .iter()
+        .map(|known| own_key(known.name));
+    let mut keys: Vec<&str> = keys.collect();
+    keys.dedup();
+    let known = || keys.iter().copied();
+    let unknown = node.parameters().keys();
+    let unknown = unknown.filter(|key| !known().any(|name| name == *key));
     unknown
         .enumerate()
         .map(|(index, key)| {
