@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Top(TopArguments),
     /// Write the newest frame of a stream, or the last few, to a file
     Dump(DumpArguments),
+    /// Record every frame of a stream from now on, with its times and ids
+    Record(RecordArguments),
+    /// Publish a recording into a stream, with its ids
+    Replay(ReplayArguments),
     /// Check what hurts latency on this machine, and tell how to mend it
     Doctor(DoctorArguments),
     /// Remove streams by name
@@ -261,6 +265,49 @@ pub(crate) struct DumpArguments {
     /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+pub(crate) struct RecordArguments {
+    /// Name of the stream
+    pub(crate) name: String,
+    /// The file, whose name ends with .npy, .fits, .fit or .fts; without it NAME.npy here
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// End after this many frames
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+    /// End after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) duration: Option<f64>,
+    /// Miss no frame: the writer of the stream waits if the recording is too slow
+    #[arg(long)]
+    pub(crate) lossless: bool,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The recording
+    pub(crate) file: PathBuf,
+    /// Name of the stream; made if it does not exist
+    pub(crate) stream: String,
+    /// Frames per second, instead of the distances in time they were recorded with
+    #[arg(long, value_name = "HZ", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) rate: Option<f64>,
+    /// As fast as possible
+    #[arg(long, conflicts_with = "rate")]
+    pub(crate) fast: bool,
+    /// One frame for every line on standard input
+    #[arg(long, conflicts_with_all = ["rate", "fast"])]
+    pub(crate) step: bool,
+    /// Begin again after the last frame, until interrupted
+    #[arg(long = "loop")]
+    pub(crate) repeat: bool,
 }
 
 /// Formats frames can be written in.

@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => command::watch::watch(&arguments),
         Command::Top(arguments) => command::top::top(&arguments),
         Command::Dump(arguments) => command::dump::dump(&arguments),
+        Command::Record(arguments) => command::record::record(&arguments),
+        Command::Replay(arguments) => command::replay::replay(&arguments),
         Command::Doctor(arguments) => command::doctor::doctor(&arguments),
         Command::Unlink(arguments) => command::unlink::unlink(&arguments),
         Command::Purge(arguments) => command::purge::purge(&arguments),

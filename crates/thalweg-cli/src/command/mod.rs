@@ -9,6 +9,8 @@ pub(crate) mod kinds;
 pub(crate) mod list;
 mod live;
 pub(crate) mod purge;
+pub(crate) mod record;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod stat;

@@ -174,3 +174,81 @@ fn benchmark_drives_a_stream_by_itself() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("STREAM:PATTERN[:RATE_HZ]"));
 }
+
+#[test]
+fn a_recording_comes_back_with_its_ids() {
+    let scratch = Scratch::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), YAML);
+    let mut command = thalweg(&scratch, &["run", path.to_str().unwrap()]);
+    let running = Running(
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let end_ns = deadline_after(WATCHDOG);
+    while scratch.directory().open("result").is_err() {
+        assert!(monotonic_ns() < end_ns, "the run never made its streams");
+        std::thread::yield_now();
+    }
+    let file = folder.path().join("result.fits");
+    let file = file.to_str().unwrap();
+    let recorded = output(
+        &scratch,
+        &[
+            "record",
+            "result",
+            "-o",
+            file,
+            "--frames",
+            "20",
+            "--lossless",
+        ],
+    );
+    assert!(recorded.status.success(), "{}", text(&recorded.stderr));
+    assert!(text(&recorded.stderr).starts_with("recorded 20 frames"));
+    let again = output(&scratch, &["record", "result", "-o", file, "--frames", "1"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("exists already"));
+    drop(running);
+
+    let mut reader = thalweg::kernels::files::RecordingReader::open(Path::new(file)).unwrap();
+    assert_eq!((reader.frames(), reader.frame_shape()), (20, &[8, 8][..]));
+    let first = reader.publication(0).unwrap();
+    let last = reader.publication(19).unwrap();
+    assert_eq!(last.count, first.count + 19, "no frame is missing");
+    let recorded_frame: Vec<f32> = reader.read(7).unwrap().to_vec().unwrap();
+
+    // Step by step, so that every frame can be looked at.
+    let mut replay = thalweg(&scratch, &["replay", file, "again", "--step"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = replay.stdin.take().unwrap();
+    while scratch.directory().open("again").is_err() {
+        assert!(monotonic_ns() < end_ns, "the replay never made its stream");
+        std::thread::yield_now();
+    }
+    let stream = scratch.directory().open("again").unwrap();
+    for _ in 0..8 {
+        lines.write_all(b"\n").unwrap();
+    }
+    stream
+        .wait_after(7, thalweg::WaitPolicy::Park, super::support::soon())
+        .unwrap();
+    let frame = stream.borrow().unwrap();
+    assert_eq!(
+        frame.publication().frame_id,
+        reader.publication(7).unwrap().frame_id
+    );
+    assert_eq!(frame.array().to_vec::<f32>().unwrap(), recorded_frame);
+    drop(frame);
+    for _ in 8..20 {
+        lines.write_all(b"\n").unwrap();
+    }
+    assert!(replay.wait().unwrap().success());
+}
