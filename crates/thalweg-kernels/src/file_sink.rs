@@ -38,6 +38,11 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
             name: "overwrite",
             doc: "true or false (default): replace files that exist; otherwise they are an error",
         },
+        ParameterDoc {
+            name: "append",
+            doc: "true or false (default): go on with the recording that exists, as a sink has to \
+                  that is started again",
+        },
     ],
     builder: NodeBuilder::Sink(build),
     infer: None,
@@ -50,6 +55,7 @@ struct FileSink {
     every: u64,
     limit: Option<u64>,
     overwrite: bool,
+    append: bool,
     /// Opened with the start; none again once the limit is reached.
     writer: Option<Writer>,
     consumed: u64,
@@ -183,9 +189,17 @@ impl FileSink {
         }
         let StreamSpec { name, dtype, shape } = &self.stream;
         let writer = match &self.name {
+            FileName::Fixed(path) if self.append => {
+                RecordingWriter::append_to(path, name, *dtype, shape)
+                    .map(|writer| (writer.frames(), Writer::All(Box::new(writer))))
+            }
             FileName::Fixed(path) => {
                 RecordingWriter::create(path, name, *dtype, shape, self.overwrite)
-                    .map(|writer| Writer::All(Box::new(writer)))
+                    .map(|writer| (0, Writer::All(Box::new(writer))))
+            }
+            FileName::Numbered { .. } if self.append => {
+                SingleWriter::append_to(&example, &self.name.index(), name, *dtype, shape)
+                    .map(|(writer, rows)| (rows, Writer::Each(Box::new(writer))))
             }
             FileName::Numbered { .. } => SingleWriter::create(
                 &example,
@@ -195,9 +209,11 @@ impl FileSink {
                 shape,
                 self.overwrite,
             )
-            .map(|writer| Writer::Each(Box::new(writer))),
+            .map(|writer| (0, Writer::Each(Box::new(writer)))),
         };
-        self.writer = Some(writer.map_err(|error| failed(&error))?);
+        let (written, writer) = writer.map_err(|error| failed(&error))?;
+        self.written = written;
+        self.writer = Some(writer);
         Ok(())
     }
 
@@ -287,6 +303,13 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
         Some(_) => Some(check.integer_or("limit", 1, 1)),
     };
     let overwrite = check.boolean_or("overwrite", false);
+    let append = check.boolean_or("append", false);
+    if overwrite && append {
+        check.problem(SpecProblem::new(
+            "parameters.append",
+            "file.sink can either go on with what exists ('append') or replace it ('overwrite')",
+        ));
+    }
     check.finish()?;
     let stream = input.ok_or_else(|| vec![SpecProblem::new("stream", "there is no stream")])?;
     Ok(Box::new(FileSink {
@@ -295,6 +318,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
         every,
         limit,
         overwrite,
+        append,
         writer: None,
         consumed: 0,
         written: 0,
@@ -414,6 +438,29 @@ mod tests {
         consume(&mut *same, 1..=1).unwrap();
         let error = consume(&mut *same, 1..=1).unwrap_err().to_string();
         assert!(error.contains("x101.npy exists already"), "{error}");
+    }
+
+    #[test]
+    fn a_sink_that_starts_again_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["frames.fits", "each_{index:03}.npy"] {
+            let parameters = json!({"path": path, "append": true, "limit": 5});
+            for (first, last) in [(1, 3), (4, 9)] {
+                let mut sink = sink(folder.path(), parameters.clone()).unwrap();
+                consume(&mut *sink, first..=last).unwrap();
+            }
+        }
+        let reader = RecordingReader::open(&folder.path().join("frames.fits")).unwrap();
+        assert_eq!(reader.frames(), 5);
+        let rows = Index::read(&folder.path().join("each.index.npy"))
+            .unwrap()
+            .unwrap();
+        let counts: Vec<u64> = rows.rows().iter().map(|row| row.count).collect();
+        assert_eq!(counts, [1, 2, 3, 4, 5]);
+        assert!(folder.path().join("each_004.npy").exists());
+        let both = json!({"path": "a.npy", "append": true, "overwrite": true});
+        let problems = sink(folder.path(), both).err().unwrap();
+        assert_eq!(problems[0].path, "parameters.append");
     }
 
     #[test]

@@ -192,6 +192,41 @@ kernels: [{name: k, kind: example.own, input: a, output: b, parameters: {complan
     assert_eq!(written.expect("valid").warnings, []);
 }
 
+/// What a kind finds odd about streams that fit it stands at them.
+#[test]
+fn kinds_warn_of_what_fits_but_is_hardly_meant() {
+    let cuts_off = Definition {
+        kind: "example.own",
+        summary: "for tests",
+        parameters: &[],
+        builder: NodeBuilder::Kernel(build_kernel),
+        infer: None,
+        warn: Some(|spec| {
+            let output = &spec.outputs[0];
+            let is_whole = output.dtype == DType::Int32;
+            let message = format!("{:?} cuts fractions off", output.name);
+            is_whole
+                .then(|| SpecProblem::new("output", message))
+                .into_iter()
+                .collect()
+        }),
+    };
+    let registry = Registry::empty().with(&[cuts_off]);
+    let of = |dtype: &str| {
+        let config = load(&format!(
+            "shared_memory: [{{name: a, shape: [4], dtype: {dtype}}}, {{name: b, shape: [4], dtype: {dtype}}}]
+kernels: [{{name: k, kind: example.own, input: a, output: b}}]"
+        ));
+        config::warnings(&config, &registry)
+    };
+    assert_eq!(of("float32"), []);
+    let found = of("int32");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, "kernels[0].output");
+    assert!(!found[0].is_error());
+    assert_eq!(found[0].message, "kernel 'k': \"b\" cuts fractions off");
+}
+
 #[test]
 fn gpu_streams() {
     check("validation/gpu_streams.txt", problems_of);

@@ -30,7 +30,7 @@ pub(super) const LEAKY_INTEGRATOR: Definition = Definition {
     ],
     builder: NodeBuilder::Kernel(build),
     infer: None,
-    warn: None,
+    warn: Some(super::warn_of_fractions),
 };
 
 #[derive(Clone, Copy)]

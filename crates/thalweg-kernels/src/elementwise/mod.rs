@@ -14,7 +14,7 @@ mod tests;
 
 use thalweg_shm::{ArrayMut, ArrayRef, DType};
 
-use crate::check::SpecChecker;
+use crate::check::{SpecChecker, json_number};
 use crate::node::{FrameInputs, Kernel, NodeError, NodeSpec, SpecProblem};
 use crate::registry::Definition;
 
@@ -32,6 +32,32 @@ pub(crate) const DEFINITIONS: &[Definition] = &[
     scale::SCALE,
     scale_offset::SCALE_OFFSET,
 ];
+
+/// Tells that numbers with fractions are of little use on streams of integers.
+fn warn_of_fractions(spec: &NodeSpec) -> Vec<SpecProblem> {
+    let whole = spec.outputs.iter().find(|output| !output.dtype.is_float());
+    let Some(whole) = whole else {
+        return Vec::new();
+    };
+    let fractions = ["factor", "constant", "gain", "leak"]
+        .into_iter()
+        .filter(|name| {
+            let number = spec.parameters.get(*name).and_then(json_number);
+            number.is_some_and(|number| number.fract() != 0.0)
+        });
+    fractions
+        .map(|name| {
+            SpecProblem::new(
+                format!("parameters.{name}"),
+                format!(
+                    "{}: results of '{name}' {} are cut off to the integers of {:?}, which is {}",
+                    spec.kind, spec.parameters[name], whole.name, whole.dtype
+                ),
+            )
+            .with_hint("make the streams float32")
+        })
+        .collect()
+}
 
 /// The dtype of one input and one output that agree in shape and dtype, real ones.
 fn check_like_input(check: &mut SpecChecker<'_>) -> DType {

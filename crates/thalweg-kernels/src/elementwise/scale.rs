@@ -21,7 +21,7 @@ pub(super) const SCALE: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build_scale),
     infer: None,
-    warn: None,
+    warn: Some(super::warn_of_fractions),
 };
 
 pub(super) const ADD_CONSTANT: Definition = Definition {
@@ -33,7 +33,7 @@ pub(super) const ADD_CONSTANT: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build_add_constant),
     infer: None,
-    warn: None,
+    warn: Some(super::warn_of_fractions),
 };
 
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ pub(super) const SCALE_OFFSET: Definition = Definition {
     }],
     builder: NodeBuilder::Kernel(build),
     infer: None,
-    warn: None,
+    warn: Some(super::warn_of_fractions),
 };
 
 #[derive(Clone, Copy)]

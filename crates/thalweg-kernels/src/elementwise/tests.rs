@@ -291,3 +291,72 @@ against_scalar_arithmetic! {
     int32: i32, any::<i32>(), |value| i32::try_from(wrapped(value)).unwrap_or(i32::MIN);
     int64: i64, -(1i64 << 40)..1 << 40, |value| wrapped(value) as i64;
 }
+
+#[test]
+fn fractions_on_integers_are_told_before_the_start() {
+    let definition = *Registry::builtin()
+        .get(NodeRole::Kernel, "cpu.scale")
+        .unwrap();
+    let told = |dtype, factor: Value| {
+        let spec = spec("cpu.scale")
+            .input(dtype, &[3])
+            .output(dtype, &[3])
+            .parameter("factor", factor)
+            .build();
+        let warnings = definition.warnings(&spec);
+        warnings
+            .iter()
+            .map(|one| one.message.clone())
+            .collect::<String>()
+    };
+    assert!(told(DType::Uint8, json!(0.5)).contains("'factor' 0.5 are cut off"));
+    assert_eq!(told(DType::Uint8, json!(2)), "");
+    assert_eq!(told(DType::Float16, json!(0.5)), "");
+    assert_eq!(
+        told(DType::Uint8, json!("half")),
+        "",
+        "an error, not a warning"
+    );
+}
+
+#[test]
+fn joining_needs_one_new_frame_of_each_input() {
+    let mut joined = spec("cpu.concatenate")
+        .input(DType::Int8, &[1, 2])
+        .input(DType::Int8, &[1, 3])
+        .output(DType::Int8, &[1, 5])
+        .parameter("axis", json!(-1))
+        .build();
+    let registry = Registry::builtin();
+    let NodeBuilder::Kernel(build) = registry
+        .get(NodeRole::Kernel, "cpu.concatenate")
+        .unwrap()
+        .builder
+    else {
+        panic!("a kernel");
+    };
+    let mut kernel = build(&joined).unwrap();
+    let output = [ArraySpec {
+        dtype: DType::Int8,
+        shape: vec![1, 5],
+    }];
+    let (two, three) = ([1i8, 2], [3i8, 4, 5]);
+    let inputs = [
+        ArrayRef::from_slice(&two, &[1, 2]),
+        ArrayRef::from_slice(&three, &[1, 3]),
+    ];
+    let outputs = compute(&mut *kernel, &inputs, &[], &output).unwrap();
+    assert_eq!(outputs[0].to_vec::<i8>().unwrap(), [1, 2, 3, 4, 5]);
+    assert!(compute(&mut *kernel, &inputs[..1], &[], &output).is_err());
+    joined.any_trigger = true;
+    joined.outputs[0].shape = vec![2, 5];
+    let problems = build(&joined).err().unwrap();
+    assert_eq!(problems[0].path, "trigger_policy");
+    assert!(problems[0].message.contains("all_new"), "{problems:?}");
+    assert!(
+        problems[1]
+            .message
+            .contains("output stream of shape [1, 5]"),
+        "{problems:?}"
+    );
+}

@@ -108,12 +108,17 @@ pub(super) struct IndexWriter {
 
 impl IndexWriter {
     pub(super) fn new(file: File) -> io::Result<Self> {
-        let header = growing_header(DESCRIPTION, 0, &[]);
+        Self::resume(file, 0)
+    }
+
+    /// Goes on behind row `rows` of an index that has at least so many.
+    pub(super) fn resume(file: File, rows: u64) -> io::Result<Self> {
+        let header = growing_header(DESCRIPTION, rows, &[]);
         file.write_all_at(&header, 0)?;
         Ok(Self {
             file,
             header_bytes: header.len() as u64,
-            rows: 0,
+            rows,
         })
     }
 

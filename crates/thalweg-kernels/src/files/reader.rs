@@ -204,6 +204,45 @@ mod tests {
     }
 
     #[test]
+    fn recordings_are_gone_on_with_behind_their_last_whole_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["frames.npy", "frames_too.fits"] {
+            let path = folder.path().join(name);
+            let append = || RecordingWriter::append_to(&path, "caméra", DType::Uint16, &[2, 3]);
+            let frame = [7u16; 6];
+            let mut writer = append().unwrap();
+            writer
+                .append(ArrayRef::from_slice(&frame, &[2, 3]), &publication(1))
+                .unwrap();
+            drop(writer);
+            // Of the second one only the row and half the frame were written.
+            let row = [&std::fs::read(index_path(&path)).unwrap()[..], &[1; 40]].concat();
+            std::fs::write(index_path(&path), row).unwrap();
+            let mut writer = append().unwrap();
+            assert_eq!(writer.frames(), 1);
+            let frame = [8u16; 6];
+            writer
+                .append(ArrayRef::from_slice(&frame, &[2, 3]), &publication(2))
+                .unwrap();
+            writer.finish().unwrap();
+            let mut reader = RecordingReader::open(&path).unwrap();
+            assert_eq!(reader.frames(), 2, "{name}");
+            assert_eq!(reader.publication(1), Some(publication(2)));
+            assert_eq!(reader.read(1).unwrap().to_vec::<u16>().unwrap(), [8; 6]);
+            assert_eq!(reader.read(0).unwrap().to_vec::<u16>().unwrap(), [7; 6]);
+            let other = RecordingWriter::append_to(&path, "caméra", DType::Uint16, &[3, 2]);
+            let error = other.unwrap_err().to_string();
+            assert!(
+                error.contains("cannot append to") && error.contains("[3, 2]"),
+                "{error}"
+            );
+            std::fs::remove_file(index_path(&path)).unwrap();
+            let error = append().unwrap_err().to_string();
+            assert!(error.contains("0 rows for the 2 frames"), "{error}");
+        }
+    }
+
+    #[test]
     fn empty_recordings_and_every_dtype_work() {
         let folder = tempfile::tempdir().unwrap();
         for dtype in DType::ALL {

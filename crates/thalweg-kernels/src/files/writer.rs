@@ -12,8 +12,8 @@ use fitsio_pure::value::Value;
 use thalweg_shm::{ArrayError, ArrayRef, DType, Publication};
 
 use super::encoding::{Encoding, append_stored};
-use super::frame_file::FileFormat;
-use super::index::{IndexWriter, index_path};
+use super::frame_file::{FileFormat, FrameFile};
+use super::index::{Index, IndexWriter, index_path};
 use super::npy::{description, growing_header};
 use crate::owned_array::{ArrayTooLarge, OwnedArray};
 
@@ -50,6 +50,14 @@ pub enum RecordingError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// It cannot be gone on with.
+    #[error("cannot append to {}: {reason}", path.display())]
+    Append {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The frame is not one of this recording.
     #[error("a frame of shape {found_shape:?} of {found} does not belong into {}, which holds {shape:?} of {dtype}", path.display())]
@@ -108,6 +116,16 @@ impl Contents {
 
     fn write_error(&self, source: io::Error) -> RecordingError {
         write_error(&self.path, source)
+    }
+
+    /// Bytes of one frame in the file.
+    fn frame_bytes(&self) -> u64 {
+        let stored_bytes = match self.format {
+            FileFormat::Npy => self.dtype.size_bytes(),
+            FileFormat::Fits => Encoding::of(self.dtype).map_or(0, Encoding::element_bytes),
+        };
+        let elements: usize = self.shape.iter().product();
+        (elements * stored_bytes) as u64
     }
 
     /// The header of a file of `frames` frames along an axis of their own; of the same size for
@@ -246,6 +264,29 @@ pub(crate) fn check_format(path: &Path, dtype: DType) -> Result<FileFormat, Reco
     Ok(format)
 }
 
+fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// The index at `path`, gone on with behind its row `rows` or its last one, and that row's number.
+fn resume_index(path: &Path, rows: Option<u64>) -> Result<(IndexWriter, u64), RecordingError> {
+    let other = |reason: String| RecordingError::Append {
+        path: path.to_owned(),
+        reason,
+    };
+    let index = Index::read(path).map_err(|error| other(error.to_string()))?;
+    let found = index.map_or(0, |index| index.rows().len() as u64);
+    let rows = rows.unwrap_or(found);
+    if found < rows {
+        return Err(other(format!(
+            "it has {found} rows for the {rows} frames that are there"
+        )));
+    }
+    let file = open_existing(path).map_err(|error| write_error(path, error))?;
+    let writer = IndexWriter::resume(file, rows).map_err(|error| write_error(path, error))?;
+    Ok((writer, rows))
+}
+
 fn create(path: &Path, overwrite: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -315,18 +356,57 @@ impl RecordingWriter {
             .map_err(|error| write_error(&index_path, error))?;
         file.write_all_at(&header, 0)
             .map_err(|error| contents.write_error(error))?;
-        let stored_bytes = match contents.format {
-            FileFormat::Npy => dtype.size_bytes(),
-            FileFormat::Fits => Encoding::of(dtype).map_or(0, Encoding::element_bytes),
-        };
-        let elements: usize = frame_shape.iter().product();
         Ok(Self {
-            contents,
             file,
             header_bytes: header.len() as u64,
-            frame_bytes: (elements * stored_bytes) as u64,
+            frame_bytes: contents.frame_bytes(),
             frames: 0,
             index,
+            contents,
+        })
+    }
+
+    /// Goes on with the recording at `path` behind its last frame, or begins it where there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// When what exists is another recording than [`RecordingWriter::create`] makes with these
+    /// arguments, or has no complete index.
+    pub fn append_to(
+        path: &Path,
+        stream: &str,
+        dtype: DType,
+        frame_shape: &[usize],
+    ) -> Result<Self, RecordingError> {
+        if !path.exists() {
+            return Self::create(path, stream, dtype, frame_shape, false);
+        }
+        let contents = Contents::new(path, stream, dtype, frame_shape)?;
+        let other = |reason: String| RecordingError::Append {
+            path: path.to_owned(),
+            reason,
+        };
+        let found = FrameFile::open(path).map_err(|error| other(error.to_string()))?;
+        let frames = found.shape().first().map_or(0, |&frames| frames as u64);
+        let header = contents.header(frames)?;
+        let mut existing = vec![0; header.len()];
+        let file = open_existing(path).map_err(|error| contents.write_error(error))?;
+        file.read_exact_at(&mut existing, 0)
+            .map_err(|error| other(error.to_string()))?;
+        if existing != header {
+            return Err(other(format!(
+                "it is no recording of stream {stream:?}, frames of shape {frame_shape:?} of \
+                 {dtype}, by this version"
+            )));
+        }
+        Ok(Self {
+            file,
+            header_bytes: header.len() as u64,
+            frame_bytes: contents.frame_bytes(),
+            frames,
+            index: resume_index(&index_path(path), Some(frames))?.0,
+            contents,
         })
     }
 
@@ -401,6 +481,24 @@ impl SingleWriter {
             .and_then(IndexWriter::new)
             .map_err(|error| write_error(index_path, error))?;
         Ok(Self { contents, index })
+    }
+
+    /// As [`SingleWriter::create`], going on with the index where there is one; also returns how
+    /// many frames it tells of.
+    pub(crate) fn append_to(
+        example: &Path,
+        index_path: &Path,
+        stream: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<(Self, u64), RecordingError> {
+        if !index_path.exists() {
+            let writer = Self::create(example, index_path, stream, dtype, shape, false)?;
+            return Ok((writer, 0));
+        }
+        let contents = Contents::new(example, stream, dtype, shape)?;
+        let (index, rows) = resume_index(index_path, None)?;
+        Ok((Self { contents, index }, rows))
     }
 
     /// Writes `frame` to `path`, which holds either all of it or nothing new.
