@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use thalweg::kernels::{NodeRole, Registry};
-use thalweg::pipeline::config::{PipelineConfig, SourceConfig};
+use thalweg::pipeline::config::{PipelineConfig, SourceConfig, warnings};
 use thalweg::pipeline::runtime::{
     NodeStatus, Pipeline, PipelineState, Role, RunOptions, Status, WorkerProgram,
 };
@@ -26,6 +26,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
     // Before any thread exists, so that every thread has the signals blocked.
     let signals = StopSignals::block().map_err(Failed::because)?;
     let config = configure(arguments, &thalweg::registry())?;
+    for warning in warnings(&config, &thalweg::registry()) {
+        eprintln!("{warning}");
+    }
     let mut pipeline = start(config, options()?)?;
     let mut watch = Watch::new(arguments);
     let end = watch.until_end(&mut pipeline, &signals);

@@ -4,7 +4,7 @@ use thalweg_shm::{ArrayMut, PublishOptions};
 
 use super::generator::Generator;
 use super::pattern::{PATTERN_PARAMETERS, PatternSpec};
-use super::{RATE_HZ, tell, warn_of_integers};
+use super::{RATE_HZ, warn_of_integers};
 use crate::check::SpecChecker;
 use crate::node::{
     Figure, FigureKind, NodeError, NodeSpec, Produced, Source, SourceContext, SpecProblem,
@@ -72,7 +72,6 @@ struct FrameSet {
     drops: Vec<u64>,
     last_skew_us: f64,
     max_skew_us: f64,
-    warnings: Vec<SpecProblem>,
 }
 
 /// What one camera does in a generation.
@@ -120,7 +119,6 @@ impl Source for FrameSet {
     }
 
     fn open(&mut self, _context: &mut dyn SourceContext) -> Result<(), NodeError> {
-        tell(&self.warnings);
         self.make_generators()
     }
 
@@ -263,7 +261,6 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         drops: vec![0; count],
         last_skew_us: 0.0,
         max_skew_us: 0.0,
-        warnings: warn_of_integers(spec),
     }))
 }
 

@@ -65,18 +65,6 @@ fn warn_of_integers(spec: &NodeSpec) -> Vec<SpecProblem> {
         .collect()
 }
 
-/// Says on standard error what is probably not meant; the supervisor shows it.
-#[expect(
-    clippy::print_stderr,
-    reason = "a worker has no other way to tell what does not end it"
-)]
-fn tell(warnings: &[SpecProblem]) {
-    for warning in warnings {
-        let hint = warning.hint.as_deref().unwrap_or_default();
-        eprintln!("warning: {} ({hint})", warning.message);
-    }
-}
-
 /// Parameter `rate_hz`.
 fn check_rate(check: &mut SpecChecker<'_>) -> Option<f64> {
     check.optional_number("rate_hz", "a positive number or null", |rate| rate > 0.0)
@@ -89,15 +77,9 @@ struct SyntheticArray {
     pacer: Pacer,
     /// Made with the first frame.
     generator: Option<Generator>,
-    warnings: Vec<SpecProblem>,
 }
 
 impl Source for SyntheticArray {
-    fn open(&mut self, _context: &mut dyn SourceContext) -> Result<(), NodeError> {
-        tell(&self.warnings);
-        Ok(())
-    }
-
     fn produce(
         &mut self,
         context: &mut dyn SourceContext,
@@ -136,7 +118,6 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Source>, Vec<SpecProblem>> {
         shape,
         pacer: Pacer::new(rate_hz),
         generator: None,
-        warnings: warn_of_integers(spec),
     }))
 }
 

@@ -200,3 +200,31 @@ fn wrong_parameters_are_all_told() {
         ]
     );
 }
+
+#[test]
+fn fractions_that_a_dtype_cuts_off_are_told_before_the_start() {
+    let registry = crate::registry::Registry::builtin();
+    let told = |kind: &str, pattern: &str, dtype| {
+        let spec = spec(kind)
+            .output(dtype, &[3])
+            .output(DType::Float32, &[3])
+            .parameter("pattern", json!(pattern))
+            .build();
+        let role = crate::registry::NodeRole::Source;
+        let warnings = registry.get(role, kind).unwrap().warnings(&spec);
+        warnings
+            .into_iter()
+            .map(|one| (one.path, one.message))
+            .collect::<Vec<_>>()
+    };
+    for kind in ["synthetic.array", "synthetic.frame_set"] {
+        for pattern in ["random", "ramp", "sine"] {
+            let told = told(kind, pattern, DType::Uint16);
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0].0, "streams[0]");
+            assert!(told[0].1.contains(&format!("'{pattern}'")), "{told:?}");
+        }
+        assert_eq!(told(kind, "checkerboard", DType::Bool), []);
+        assert_eq!(told(kind, "sine", DType::Float16), []);
+    }
+}
