@@ -1,5 +1,6 @@
 """`thalweg-compat`: programs that `import pyshmem` and the command `pyshmem`."""
 
+import importlib
 import itertools
 import os
 import select
@@ -184,3 +185,130 @@ def test_usage():
 
 def test_the_command_is_installed_beside_the_interpreter():
     assert os.access(COMMAND, os.X_OK)
+
+
+# shmpipeline
+
+
+SHMPIPELINE = [
+    "Kernel",
+    "KernelConfig",
+    "KernelContext",
+    "KernelRegistry",
+    "PipelineConfig",
+    "PipelineGraph",
+    "PipelineManager",
+    "PipelineState",
+    "SharedMemoryConfig",
+    "Sink",
+    "SinkConfig",
+    "SinkContext",
+    "Source",
+    "SourceConfig",
+    "SourceContext",
+    "SyntheticInputConfig",
+    "get_default_registry",
+]
+MODULES = [
+    "cli",
+    "config",
+    "document",
+    "errors",
+    "graph",
+    "kernel",
+    "kernels",
+    "kernels.cpu",
+    "kernels.cpu.scale",
+    "logging_utils",
+    "manager",
+    "registry",
+    "scheduling",
+    "sink",
+    "sinks",
+    "source",
+    "sources",
+    "state",
+    "synthetic",
+]
+
+
+@pytest.fixture
+def shmpipeline():
+    return pytest.importorskip("shmpipeline")
+
+
+@pytest.mark.parametrize("name", SHMPIPELINE)
+def test_every_name_of_shmpipeline_is_that_of_thalweg(shmpipeline, name):
+    assert name in shmpipeline.__all__
+    assert getattr(shmpipeline, name) is getattr(thalweg, name)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_of_shmpipeline_has_the_names_of_thalweg(shmpipeline, name):
+    own = importlib.import_module(f"shmpipeline.{name}")
+    theirs = importlib.import_module(f"thalweg.{name}")
+    assert own.__all__ == theirs.__all__
+    for item in theirs.__all__:
+        assert getattr(own, item) is getattr(theirs, item)
+
+
+def test_every_kind_has_a_module_under_both_names(shmpipeline):
+    folders = [Path(importlib.import_module(f"{name}.kernels.cpu").__file__).parent for name in
+               ("thalweg", "shmpipeline")]  # fmt: skip
+    names = [{path.name for path in folder.glob("*.py")} for folder in folders]
+    assert names[0] == names[1]
+
+
+def test_whatever_else_there_is_under_shmpipeline(shmpipeline):
+    assert shmpipeline.create is thalweg.create
+    assert shmpipeline.__version__ == version("thalweg-compat")
+    with pytest.raises(AttributeError, match="module 'shmpipeline' has no attribute 'absent'"):
+        _ = shmpipeline.absent
+    with pytest.raises(ImportError):
+        importlib.import_module("shmpipeline.control")
+
+
+def test_programs_of_shmpipeline_run(shmpipeline, tmp_path, run_python):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "shared_memory:\n- {name: a, shape: [4], dtype: float32}\n"
+        "- {name: b, shape: [4], dtype: float32}\n"
+        "kernels:\n- {name: k, kind: cpu.scale, input: a, output: b, parameters: {factor: 2}}\n"
+    )
+    output = run_python(
+        """
+        import sys
+        import numpy as np
+        from shmpipeline import PipelineConfig, PipelineManager
+        from shmpipeline.errors import StateTransitionError
+        from shmpipeline.graph import validate_pipeline_config
+
+        config = PipelineConfig.from_yaml(sys.argv[1])
+        assert validate_pipeline_config(config) == []
+        with PipelineManager(config) as manager:
+            try:
+                manager.start()
+            except StateTransitionError:
+                manager.build()
+            manager.start()
+            manager.get_stream("a").write(np.ones(4))
+            print(manager.get_stream("b").read_new(timeout=30))
+        """,
+        path,
+    )
+    assert output == "[2. 2. 2. 2.]\n"
+
+
+def test_the_command_of_shmpipeline(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("shared_memory: []\n")
+    for words in (["-m", "shmpipeline.cli"], ["-m", "thalweg.cli"]):
+        result = subprocess.run(
+            [sys.executable, *words, "validate", path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert "non-empty shared_memory list" in result.stdout + result.stderr
