@@ -483,6 +483,51 @@ def test_restart_policies_hold_for_endpoints():
         assert len(lives) == 2
 
 
+def test_always_means_after_the_end_as_well():
+    lives = []
+
+    class Camera(Source):
+        kind = "test.camera"
+
+        def open(self):
+            lives.append(self)
+            self.left = 2
+
+        def read(self):
+            if self.left == 0:
+                raise StopIteration
+            self.left -= 1
+            return np.zeros(4)
+
+    raw = through(Camera)
+    raw["sources"][0]["restart"] = {"policy": "always", "backoff_s": 0.001}
+    with manager_of(raw, Camera) as manager:
+        manager.build()
+        manager.start()
+        until(lambda: len(lives) > 2 and manager.get_stream("raw").count >= 4)
+        assert manager.failures == ()
+        manager.stop()
+        count = len(lives)
+        assert manager.state is PipelineState.BUILT
+        assert len(lives) == count, "nothing is started after a stop"
+
+
+def test_what_goes_wrong_after_a_stop_is_no_failure(caplog):
+    class Camera(Source):
+        kind = "test.camera"
+
+        def read(self):
+            if self.wait(60):
+                raise OSError("the device is gone")
+
+    with manager_of(through(Camera), Camera) as manager:
+        manager.build()
+        manager.start()
+        manager.stop()
+        assert manager.failures == ()
+        assert "OSError: the device is gone" in caplog.text
+
+
 def test_w9_restart_mends_a_failed_endpoint_and_a_failed_worker():
     lives = []
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import sys
 import time
 import warnings
 
@@ -248,6 +249,35 @@ def test_kernels_are_added_to_a_pipeline_with_a_namespace():
         manager.add_kernel(KernelConfig("copy", "cpu.copy", "s1", "s9"), [stream("s9")])
         assert thalweg.list_streams() == ["lab.s0", "lab.s1", "lab.s9"]
         assert ask(manager, 3, "s9") == 6
+
+
+KERNEL_MODULE = """
+from thalweg import Kernel
+
+class Negate(Kernel):
+    kind = "test.negate"
+
+    def compute_into(self, trigger_input, output, auxiliary_inputs):
+        output[...] = -trigger_input
+"""
+
+
+def test_kernels_in_python_are_added_and_replaced_as_well(tmp_path, monkeypatch):
+    (tmp_path / "negating.py").write_text(KERNEL_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    from negating import Negate
+
+    registry = thalweg.get_default_registry().extended(Negate)
+    with PipelineManager(chain(2.0), registry=registry) as manager:
+        manager.build()
+        manager.start()
+        manager.add_kernel(KernelConfig("more", "test.negate", "s1", "s9"), [stream("s9")])
+        assert ask(manager, 3, "s9") == -6
+        manager.replace_kernel(scaling("more", "s1", "s9", 10.0))
+        assert ask(manager, 3, "s9") == 60
+        manager.replace_kernel(KernelConfig("k0", "test.negate", "s0", "s1"))
+        assert ask(manager, 3, "s9") == -30
+    sys.modules.pop("negating")
 
 
 # What it reports

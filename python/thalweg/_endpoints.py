@@ -142,37 +142,45 @@ class Endpoint:
             if life is not self._life or life.has_ended:
                 return
             life.has_ended = True
-            if error is None or isinstance(error, Finished):
-                self._settle(error)
-                return
-            message = _described(error)
-            self.last_error = message
-            delay_s = None if self._is_over else self._next_delay(time.monotonic())
+            is_failure = error is not None and not isinstance(error, Finished)
+            is_wanted = not self._is_over and self.native.wanted() != "stop"
+            if is_failure:
+                assert error is not None
+                self.last_error = _described(error)
+            delay_s = self._next_delay(time.monotonic(), is_failure) if is_wanted else None
             if delay_s is None:
-                self.native.failed(message, _traced(error))
+                self._settle(error, is_failure and is_wanted)
                 return
             self.restarts += 1
             _log.warning(
-                "%s %r failed and is started again in %.3g s: %s",
+                "%s %r %s and is started again in %.3g s",
                 self.role,
                 self.config.name,
+                f"failed ({self.last_error})" if is_failure else "ended",
                 delay_s,
-                message,
             )
             self._life = Life(self)
             self._life.begin(delay_s)
 
-    def _settle(self, error: BaseException | None) -> None:
+    def _settle(self, error: BaseException | None, is_failure: bool) -> None:
         if error is None:
             self.native.stopped()
-        else:
+        elif isinstance(error, Finished):
             self.has_finished = True
             self.native.finished()
+        elif is_failure:
+            self.native.failed(_described(error), _traced(error))
+        else:
+            # It was told to end, and has; how is worth a line, but no failure of the pipeline.
+            _log.warning("%s %r ended with %s", self.role, self.config.name, _described(error))
+            self.native.stopped()
 
-    def _next_delay(self, now: float) -> float | None:
+    def _next_delay(self, now: float, is_failure: bool) -> float | None:
         """Seconds until the next attempt; None if there is to be none."""
         rule = self.config.restart
-        if not isinstance(rule, Mapping) or rule.get("policy", "never") == "never":
+        if not isinstance(rule, Mapping):
+            return None
+        if rule["policy"] != "always" and not (is_failure and rule["policy"] == "on-failure"):
             return None
         window_s = rule["window_s"]
         while self._attempts and now - self._attempts[0] > window_s:

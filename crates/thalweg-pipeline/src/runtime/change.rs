@@ -112,7 +112,7 @@ impl Pipeline {
         let kept = self.kept_rows(&config, &hosts, &plan);
         let rows = self.rows_for(&plan, &kept)?;
         let old_hosts = std::mem::replace(&mut self.options.hosts, hosts);
-        match self.begin(&plan, &rows, &kept) {
+        match self.begin(&config, &plan, &rows, &kept) {
             Ok(()) => {
                 self.take_over(config, plan, rows, &kept);
                 Ok(())
@@ -202,6 +202,7 @@ impl Pipeline {
     /// Makes what is new and has it wait; takes everything back if that fails.
     fn begin(
         &mut self,
+        config: &PipelineConfig,
         plan: &Plan,
         rows: &[usize],
         kept: &[Option<usize>],
@@ -212,7 +213,7 @@ impl Pipeline {
         };
         let new_streams = built.streams.add(plan, &directory)?;
         let new_rows = new_rows(rows, kept);
-        let launches = self.launches(plan, rows, |row| new_rows.contains(&row));
+        let launches = self.launches(config, plan, rows, |row| new_rows.contains(&row));
         let Some(built) = &mut self.built else {
             return Ok(());
         };

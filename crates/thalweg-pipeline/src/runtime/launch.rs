@@ -9,12 +9,14 @@ use super::pipeline::Pipeline;
 use super::placement::round_robin;
 use super::plan::{NodePlan, Plan};
 use super::supervisor::{Launch, WorkerProgram};
-use crate::config::PlacementPolicy;
+use crate::config::{PipelineConfig, PlacementPolicy};
 
 impl Pipeline {
-    /// The processes of `plan`, whose nodes have `rows`, that have a node in a row that `is_wanted`.
+    /// The processes of `plan`, which is that of `config` and whose nodes have `rows`, that have a node
+    /// in a row that `is_wanted`.
     pub(super) fn launches(
         &self,
+        config: &PipelineConfig,
         plan: &Plan,
         rows: &[usize],
         is_wanted: impl Fn(usize) -> bool,
@@ -23,7 +25,7 @@ impl Pipeline {
             return Vec::new();
         };
         let processes = plan.processes();
-        let slots = self.cpu_slots(plan, &processes);
+        let slots = self.cpu_slots(config, plan, &processes);
         let mut launches = Vec::new();
         for (process, slot) in processes.iter().zip(slots) {
             let members: Vec<(&NodePlan, usize)> = process
@@ -47,7 +49,7 @@ impl Pipeline {
                 placement: PlacementOrder::new(&first.placement, slot),
                 nodes: members
                     .iter()
-                    .map(|&(node, row)| self.node_order(node, row))
+                    .map(|&(node, row)| self.node_order(config, node, row))
                     .collect(),
             };
             launches.push(Launch {
@@ -60,7 +62,7 @@ impl Pipeline {
         launches
     }
 
-    fn node_order(&self, node: &NodePlan, row: usize) -> NodeOrder {
+    fn node_order(&self, config: &PipelineConfig, node: &NodePlan, row: usize) -> NodeOrder {
         let plugin = self.host_of(node).map(|(_, plugin)| plugin);
         let plugin = plugin.unwrap_or_default();
         NodeOrder {
@@ -78,7 +80,7 @@ impl Pipeline {
             document: if plugin.is_null() {
                 serde_json::Value::Null
             } else {
-                hosted_document(&self.config, node.role, &node.spec.name)
+                hosted_document(config, node.role, &node.spec.name)
             },
             plugin,
         }
@@ -94,7 +96,12 @@ impl Pipeline {
     }
 
     /// The CPU for each of `processes` that asks for none; only kernels get one.
-    fn cpu_slots(&self, plan: &Plan, processes: &[Vec<usize>]) -> Vec<Option<usize>> {
+    fn cpu_slots(
+        &self,
+        config: &PipelineConfig,
+        plan: &Plan,
+        processes: &[Vec<usize>],
+    ) -> Vec<Option<usize>> {
         let first_of = |process: &[usize]| process.first().and_then(|&index| plan.nodes.get(index));
         if let Some(slots) = &self.options.cpu_slots {
             let slot_of = |node: &NodePlan| slots.get(&node.spec.name).copied().flatten();
@@ -103,7 +110,7 @@ impl Pipeline {
                 .map(|process| first_of(process).and_then(slot_of));
             return slots.collect();
         }
-        if self.config.placement.policy == PlacementPolicy::None {
+        if config.placement.policy == PlacementPolicy::None {
             return vec![None; processes.len()];
         }
         let is_placed = |process: &[usize]| {
@@ -116,7 +123,7 @@ impl Pipeline {
             .count();
         // Without knowing the CPUs there is nothing to choose from.
         let allowed = affinity::allowed_cpus().unwrap_or_default();
-        let mut round = round_robin(wanting, &allowed, self.config.placement.offset).into_iter();
+        let mut round = round_robin(wanting, &allowed, config.placement.offset).into_iter();
         let slots = processes
             .iter()
             .map(|process| is_placed(process).then(|| round.next().flatten()).flatten());

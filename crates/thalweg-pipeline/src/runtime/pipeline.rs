@@ -243,7 +243,7 @@ impl Pipeline {
     /// from now on are seen by every stage.
     pub fn start(&mut self) -> Result<(), PipelineError> {
         self.expect("start", "BUILT", &[PipelineState::Built])?;
-        let launches = self.launches(&self.plan, &self.rows, |_| true);
+        let launches = self.launches(&self.config, &self.plan, &self.rows, |_| true);
         let Some(built) = &self.built else {
             return Ok(());
         };
@@ -332,7 +332,7 @@ impl Pipeline {
             .copied()
             .filter(|&row| has_ended(row))
             .collect();
-        let launches = self.launches(&self.plan, &self.rows, has_ended);
+        let launches = self.launches(&self.config, &self.plan, &self.rows, has_ended);
         let started: Vec<usize> = launches
             .iter()
             .flat_map(|launch| launch.order.nodes.iter().map(|node| node.row))
