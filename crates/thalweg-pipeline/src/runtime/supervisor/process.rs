@@ -173,8 +173,11 @@ const SHORT_ORDER_BYTES: usize = 32 << 10;
 /// worker.
 fn send_order(mut input: ChildStdin, lines: String) -> io::Result<Arc<Mutex<ChildStdin>>> {
     if lines.len() <= SHORT_ORDER_BYTES {
-        input.write_all(lines.as_bytes())?;
-        return Ok(Arc::new(Mutex::new(input)));
+        match input.write_all(lines.as_bytes()) {
+            // If it has ended already, its end says so, and its last words why.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => return Ok(Arc::new(Mutex::new(input))),
+        }
     }
     let input = Arc::new(Mutex::new(input));
     let shared = Arc::clone(&input);
