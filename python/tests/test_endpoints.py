@@ -450,6 +450,59 @@ def test_classes_need_no_base_class():
         until(lambda: seen and seen[-1] == 8)
 
 
+@pytest.mark.parametrize("role", ["source", "sink"])
+def test_an_endpoint_may_stop_the_pipeline_it_is_part_of(role):
+    stopped = threading.Event()
+
+    class Camera(Source):
+        kind = "test.camera"
+
+        def read(self):
+            if role == "source":
+                manager.stop()
+                stopped.set()
+            return np.zeros(4)
+
+    class Display(Sink):
+        kind = "test.display"
+
+        def consume(self, value):
+            if role == "sink":
+                manager.stop()
+                stopped.set()
+
+    with manager_of(through(Camera, Display), Camera, Display) as manager:
+        manager.build()
+        began = time.monotonic()
+        manager.start()
+        assert stopped.wait(30)
+        assert time.monotonic() - began < 4, "nobody waited for the one who asked"
+        assert manager.state is PipelineState.BUILT and manager.failures == ()
+
+
+def test_an_endpoint_may_look_at_a_pipeline_that_stops():
+    looked, entered = [], threading.Event()
+
+    class Display(Sink):
+        kind = "test.display"
+
+        def consume(self, value):
+            entered.set()
+            while not self.wait(0.01):
+                pass
+            looked.append((manager.state, manager.status()["workers"]["double"]["name"]))
+
+    with manager_of(through(sink=Display), Display) as manager:
+        manager.build()
+        manager.start()
+        manager.get_stream("raw").write([1] * 4)
+        assert entered.wait(30)
+        began = time.monotonic()
+        manager.stop()
+        assert time.monotonic() - began < 4
+        assert looked == [(PipelineState.RUNNING, "double")]
+
+
 def test_restart_policies_hold_for_endpoints():
     lives = []
 

@@ -102,6 +102,11 @@ class Endpoint:
         life = self._life
         return life is not None and life.is_alive()
 
+    def is_here(self) -> bool:
+        """Whether the calling thread is its own."""
+        life = self._life
+        return life is not None and life.is_here()
+
     def abandon(self) -> None:
         """Give up a thread that does not end."""
         with self._lock:
@@ -262,6 +267,9 @@ class Life:
         # A daemon: code of others must not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._main, args=(delay_s,), name=name, daemon=True)
         self._thread.start()
+
+    def is_here(self) -> bool:
+        return self._thread is threading.current_thread()
 
     def is_alive(self) -> bool:
         return not self._is_given_up and self._thread is not None and self._thread.is_alive()

@@ -52,6 +52,19 @@ class Run:
             config._native_handle, program, start_timeout_s, hosts, cpu_slots
         )
         self._monitor: Monitor | None = None
+        # How things were when a stop began, for those who ask from inside of what is to end.
+        self._before_stop: tuple[str, Report] | None = None
+
+    def state(self) -> str:
+        """A word for the state."""
+        before = self._before_stop
+        if before is not None and self._is_asked_by_endpoint():
+            return before[0]
+        return self.native.state()
+
+    def _is_asked_by_endpoint(self) -> bool:
+        """Whether the calling thread is one that a stop waits for, and must not wait for it."""
+        return any(endpoint.is_here() for endpoint in self.endpoints.values())
 
     def build(self) -> None:
         """Make the streams and what runs in threads here."""
@@ -135,14 +148,20 @@ class Run:
         """End everybody: sources, then workers and sinks."""
         patience = _FORCED_S if force else timeout
         alive = [endpoint for endpoint in self.endpoints.values() if endpoint.alive]
+        for endpoint in [endpoint for endpoint in alive if endpoint.is_here()]:
+            # The one that asks for the stop ends when it returns from where it is.
+            endpoint.native.stopped()
+            alive.remove(endpoint)
         # Threads cannot be killed. Those that do not end in time lose the right to write instead.
         timer = threading.Timer(patience, _abandon, (alive,))
         timer.daemon = True
         if alive:
             timer.start()
+        self._before_stop = (self.native.state(), self.look())
         try:
             self.native.stop(0.0 if force and not alive else patience)
         finally:
+            self._before_stop = None
             timer.cancel()
         if self._monitor is not None:
             self._monitor.end()
@@ -183,6 +202,9 @@ class Run:
 
     def look(self) -> Report:
         """How everything is, with events noticed."""
+        before = self._before_stop
+        if before is not None and self._is_asked_by_endpoint():
+            return before[1]
         report = Report(self.native.status(), self.config, self.endpoints)
         self.events.observe(self.native, report)
         return report

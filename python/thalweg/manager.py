@@ -127,7 +127,7 @@ class PipelineManager:
         run = self._run
         if run is None:
             return self._idle_state
-        return PipelineState(run.native.state())
+        return PipelineState(run.state())
 
     # From build to shutdown.
 
