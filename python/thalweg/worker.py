@@ -60,9 +60,8 @@ def _work() -> int:
     made: list[Runner] = []
 
     def build(told: str, control: _native.WorkerControl) -> Runner:
-        if hasattr(sys.stdout, "reconfigure"):
-            # It was block buffered, as it was a pipe; now it is standard error.
-            sys.stdout.reconfigure(line_buffering=True)
+        if not made:
+            _settle()
         from thalweg._node_runners import runner_of
         from thalweg._plugin_class import load_class
 
@@ -81,6 +80,19 @@ def _work() -> int:
                 _native.report_failure(text, "".join(traceback.format_exception(problem)))
             status = 1
     return status
+
+
+def _settle() -> None:
+    """Be as other programs are, for what the class prints and for the programs it starts."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # It was block buffered, as it was a pipe; now it is standard error.
+        sys.stdout.reconfigure(line_buffering=True)
+    # These are for the program that runs the pipeline. A handler, unlike the wish to ignore a signal,
+    # is not passed on.
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in ours:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
 
 
 def _end(status: int) -> NoReturn:

@@ -13,6 +13,7 @@
 mod cli;
 mod command;
 mod default_pipeline;
+mod plugins;
 mod table;
 
 use std::process::ExitCode;

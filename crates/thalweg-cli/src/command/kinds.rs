@@ -4,6 +4,7 @@ use thalweg::kernels::{Definition, NodeRole};
 
 use super::{Failed, tell};
 use crate::cli::KindsArguments;
+use crate::plugins;
 use crate::table::Table;
 
 const ROLES: [NodeRole; 3] = [NodeRole::Kernel, NodeRole::Source, NodeRole::Sink];
@@ -16,6 +17,12 @@ pub(crate) fn kinds(role: NodeRole, arguments: &KindsArguments) -> Result<(), Fa
             .iter()
             .find_map(|&role| Some((registry.get(role, kind)?, role)));
         let Some((definition, role)) = found else {
+            for noun in ROLES.map(noun) {
+                let mut of_plugins = plugins::installed(noun).into_iter();
+                if let Some(plugin) = of_plugins.find(|plugin| plugin.kind == *kind) {
+                    return tell(format_args!("{kind} ({noun}): {}", plugin.about()));
+                }
+            }
             return Err(Failed::because(format!(
                 "unknown kind `{kind}`; `thalweg kinds`, `sources` and `sinks` list all"
             )));
@@ -32,10 +39,19 @@ pub(crate) fn kinds(role: NodeRole, arguments: &KindsArguments) -> Result<(), Fa
                 parameters.join(", "),
             ]);
         }
+        for plugin in plugins::installed(noun(role)) {
+            let about = plugin.about();
+            table.row(vec![plugin.kind, about, String::new()]);
+        }
         return tell(table.render());
     }
-    let kinds: Vec<&str> = registry.kinds(role).map(|it| it.kind).collect();
-    tell(kinds.join("\n"))
+    let built_in = registry.kinds(role).map(|it| it.kind.to_owned());
+    let of_plugins = plugins::installed(noun(role)).into_iter().map(|it| it.kind);
+    let kinds: Vec<String> = built_in.chain(of_plugins).collect();
+    tell(kinds.join(
+        "
+",
+    ))
 }
 
 fn description(definition: &Definition, noun: &str) -> String {

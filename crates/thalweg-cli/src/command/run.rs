@@ -15,6 +15,7 @@ use thalweg_os::signal::StopSignals;
 use super::{Failed, load};
 use crate::cli::{ConfigArgument, RunArguments};
 use crate::default_pipeline::{DEFAULT_FRAMES, Judge, Verdict};
+use crate::plugins;
 use crate::table::{Table, duration, rate};
 
 /// How long workers get to end by themselves.
@@ -23,13 +24,20 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const REPLAY_KIND: &str = "replay.file";
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
-    // Before any thread exists, so that every thread has the signals blocked.
+    let registry = thalweg::registry();
+    let config = configure(arguments, &registry)?;
+    let hosts = plugins::hosts(&config, &registry).map_err(Failed::because)?;
+    // Before any thread exists, so that every thread has the signals blocked; and after plugins were
+    // looked for, which may take long.
     let signals = StopSignals::block().map_err(Failed::because)?;
-    let config = configure(arguments, &thalweg::registry())?;
-    for warning in warnings(&config, &thalweg::registry()) {
+    for warning in warnings(&config, &registry) {
         eprintln!("{warning}");
     }
-    let mut pipeline = start(config, options()?)?;
+    let options = RunOptions {
+        hosts,
+        ..options()?
+    };
+    let mut pipeline = start(config, options)?;
     let mut watch = Watch::new(arguments);
     let end = watch.until_end(&mut pipeline, &signals);
     let last = watch.finish(&mut pipeline);

@@ -6,10 +6,19 @@ use thalweg::pipeline::runtime::Plan;
 
 use super::{Failed, read, tell};
 use crate::cli::ValidateArguments;
+use crate::plugins;
 
 pub(crate) fn validate(arguments: &ValidateArguments) -> Result<(), Failed> {
     let reading = read(&arguments.config);
-    let mut diagnostics = config::check(&reading, &thalweg::registry());
+    let registry = thalweg::registry();
+    let plugins = reading
+        .config
+        .as_ref()
+        .map(|config| plugins::find(config, &registry));
+    let plugins = plugins.unwrap_or_default();
+    let is_hosted = |name: &str| plugins.hosts.contains_key(name);
+    let mut diagnostics = config::check_hosted(&reading, &registry, &is_hosted);
+    diagnostics.extend(plugins.problems);
     if let Some(config) = &reading.config {
         diagnostics.extend(Plan::new(config).err().into_iter().flatten());
     }

@@ -46,6 +46,6 @@ pub use positions::Positions;
 pub use restart::{Restart, RestartPolicy};
 pub use seconds::Seconds;
 pub use stream::{DEFAULT_SLOTS, Storage, StreamConfig, StreamMode};
-pub use validate::{check, validate, validate_hosted};
+pub use validate::{check, check_hosted, validate, validate_hosted};
 pub use warnings::warnings;
 pub use wiring::AuxiliaryBinding;

@@ -57,9 +57,18 @@ pub fn validate_hosted(
 /// Everything there is to say about a document: what reading it found and, if it can be read, what
 /// [`validate`] and [`super::warnings`] find, in the order of the document.
 pub fn check(reading: &Reading, registry: &Registry) -> Vec<Diagnostic> {
+    check_hosted(reading, registry, &|_name| false)
+}
+
+/// As [`check`], with hosted nodes as in [`validate_hosted`].
+pub fn check_hosted(
+    reading: &Reading,
+    registry: &Registry,
+    is_hosted: &dyn Fn(&str) -> bool,
+) -> Vec<Diagnostic> {
     let mut diagnostics = reading.diagnostics.clone();
     if let Some(config) = &reading.config {
-        diagnostics.extend(validate(config, registry));
+        diagnostics.extend(validate_hosted(config, registry, is_hosted));
         let found = warnings::kind_and_graph_warnings(config, registry);
         diagnostics.extend(found);
     }
