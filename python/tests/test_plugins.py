@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 
 import numpy as np
@@ -209,10 +208,7 @@ def test_what_a_kernel_keeps_of_an_output_is_no_part_of_the_stream():
         for value in range(1, 60):
             assert ask(manager, value).tolist() == [value] * 4
             if value > 5:
-                frames, _ = answer.history(4), None
-                newest = [int(one.payload[0]) for one in frames] if hasattr(
-                    frames[0], "payload"
-                ) else [int(one[0]) for one in frames]
+                newest = [int(publication.payload[0]) for publication in answer.history(4)]
                 assert sorted(newest) == list(range(value - 3, value + 1))
             if value == 30:
                 held.append(answer.borrow())
@@ -382,7 +378,12 @@ def test_a_source_that_reads(notes):
     config = {
         "shared_memory": [stream("numbers", slots=12)],
         "sources": [
-            source("numbers_source", "test.numbers", stream="numbers", parameters={"notes": str(notes)})
+            source(
+                "numbers_source",
+                "test.numbers",
+                stream="numbers",
+                parameters={"notes": str(notes)},
+            )
         ],
     }
     with started(config) as manager:
@@ -476,7 +477,12 @@ def test_sinks_get_copies_and_publications(notes, tmp_path):
     config = {
         "shared_memory": [stream("question"), stream("mirrored")],
         "sinks": [
-            source("recorder", "test.recorder", stream="question", parameters={"notes": str(notes)}),
+            source(
+                "recorder",
+                "test.recorder",
+                stream="question",
+                parameters={"notes": str(notes)},
+            ),
             source(
                 "mirror",
                 "test.mirror",
@@ -552,4 +558,3 @@ def test_the_module_says_how_it_is_used(run_python):
         """
     )
     assert printed.startswith("2 usage: python -m thalweg.worker")
-    assert sys.executable

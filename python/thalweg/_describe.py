@@ -2,11 +2,12 @@
 
 It asks with a JSON object on standard input and gets one on standard output:
 
-- asked `{"kinds": true}`: `kinds`, a list of objects with `kind`, `role`, `summary`, `distribution` and,
-  where the class cannot be loaded, `problem`;
-- asked `{"config": ..., "base_path": ..., "nodes": [name, ...]}`: `nodes`, an object with an entry for each
-  of them: `plugin`, what a worker needs to find the class; or `problems`, a list of texts; or neither, if
-  no installed package offers its kind. And `problems`, what is wrong with the paths of feedback.
+- asked `{"kinds": true}`: `kinds`, a list of objects with `kind`, `role`, `summary`, `distribution`
+  and, where the class cannot be loaded, `problem`;
+- asked `{"config": ..., "base_path": ..., "nodes": [name, ...]}`: `nodes`, an object with an entry
+  for each of them: `plugin`, what a worker needs to find the class; or `problems`, a list of texts;
+  or neither, if no installed package offers its kind. And `problems`, what is wrong with the paths
+  of feedback.
 
 Every answer has the `version` of the package.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -31,6 +33,8 @@ from thalweg.registry import KernelRegistry, get_default_registry
 
 def describe() -> int:
     """Answer one question; the exit status."""
+    # The command has them blocked; here they end what takes too long.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answer:
         # What packages print while they are imported is no answer.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -68,7 +72,8 @@ def _nodes(asked: Mapping[str, Any], registry: KernelRegistry) -> dict[str, Any]
     config = PipelineConfig.from_dict(asked["config"], asked["base_path"])
     wanted = set(asked["nodes"])
     nodes: dict[str, Any] = {}
-    for node in (*config.sources, *config.kernels, *config.sinks):
+    every: list[NodeConfig] = [*config.sources, *config.kernels, *config.sinks]
+    for node in every:
         if node.name in wanted:
             nodes[node.name] = _node(node, config, registry)
     hosted = {name for name, about in nodes.items() if "plugin" in about}

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 SCRIPT_MODULE = "__thalweg_main__"
-"""Name under which the script of the program is run here, so that its part for `__main__` is not."""
+"""Name under which the script of the program is run, so that its part for `__main__` is not."""
 
 
 def load_class(plugin: Mapping[str, Any]) -> type:

@@ -1,11 +1,12 @@
 """The process of one kernel, source or sink that is a Python class: `python -m thalweg.worker`.
 
 Pipelines start it; nobody else needs to. It reads its order on standard input, imports the class,
-makes an object of it and runs the native loop, which calls the object with every frame. What the class
-prints appears on the standard error of the program that runs the pipeline, after the name of its node.
+makes an object of it and runs the native loop, which calls the object with every frame. What the
+class prints appears on the standard error of the program that runs the pipeline, after the name of
+its node.
 
-`python -m thalweg.worker --describe` answers what there is to know about kinds that are Python classes,
-for the `thalweg` command.
+`python -m thalweg.worker --describe` answers what there is to know about kinds that are Python
+classes, for the `thalweg` command.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def _settle() -> None:
     if hasattr(sys.stdout, "reconfigure"):
         # It was block buffered, as it was a pipe; now it is standard error.
         sys.stdout.reconfigure(line_buffering=True)
-    # These are for the program that runs the pipeline. A handler, unlike the wish to ignore a signal,
-    # is not passed on.
+    # These are for the program that runs the pipeline. A handler, unlike the wish to ignore a
+    # signal, is not passed on.
     ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in ours:
         signal.signal(number, lambda *_: None)
@@ -97,7 +98,7 @@ def _settle() -> None:
 
 def _end(status: int) -> NoReturn:
     """End the process, whatever threads the class has left behind."""
-    # Should something registered for the end, or a thread that holds the interpreter, take too long.
+    # Should something registered for the end take too long.
     limit = threading.Timer(_END_S, os._exit, (status,))
     limit.daemon = True
     limit.start()

@@ -40,7 +40,8 @@ fn run(arguments: &BenchmarkArguments, signals: &StopSignals) -> Result<(), Fail
         add_source(&mut config, source)?;
     }
     let output = output_of(&config, arguments.output_stream.as_deref())?;
-    let mut pipeline = start(config, options()?)?;
+    let options = options(&config)?;
+    let mut pipeline = start(config, options)?;
     let stream = pipeline.stream(&output).ok_or_else(|| {
         // It was looked up in the configuration just before.
         Failed::because(format!("the pipeline has no stream {output:?}"))

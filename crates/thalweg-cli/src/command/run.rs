@@ -24,19 +24,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const REPLAY_KIND: &str = "replay.file";
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
+    // Before any thread exists, so that every thread has the signals blocked.
+    let signals = StopSignals::block().map_err(Failed::because)?;
     let registry = thalweg::registry();
     let config = configure(arguments, &registry)?;
-    let hosts = plugins::hosts(&config, &registry).map_err(Failed::because)?;
-    // Before any thread exists, so that every thread has the signals blocked; and after plugins were
-    // looked for, which may take long.
-    let signals = StopSignals::block().map_err(Failed::because)?;
     for warning in warnings(&config, &registry) {
         eprintln!("{warning}");
     }
-    let options = RunOptions {
-        hosts,
-        ..options()?
-    };
+    let options = options(&config)?;
     let mut pipeline = start(config, options)?;
     let mut watch = Watch::new(arguments);
     let end = watch.until_end(&mut pipeline, &signals);
@@ -50,11 +45,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
     )
 }
 
-/// Workers run this program.
-pub(super) fn options() -> Result<RunOptions, Failed> {
+/// Workers run this program, but for kinds that plugins offer.
+pub(super) fn options(config: &PipelineConfig) -> Result<RunOptions, Failed> {
+    let hosts = plugins::hosts(config, &thalweg::registry()).map_err(Failed::because)?;
     let program = std::env::current_exe()
         .map_err(|error| Failed::because(format!("cannot find this program: {error}")))?;
-    Ok(RunOptions::new(WorkerProgram::new(program)))
+    Ok(RunOptions {
+        hosts,
+        ..RunOptions::new(WorkerProgram::new(program))
+    })
 }
 
 /// A running pipeline.
