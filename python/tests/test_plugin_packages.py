@@ -112,7 +112,7 @@ def test_the_command_lists_and_accepts_kinds_of_plugins(installed, pipeline):
 def test_the_command_tells_what_plugins_refuse(installed, pipeline):
     text = pipeline.read_text().replace("rate_hz: 50.0", "rate_hz: fast")
     pipeline.write_text(text)
-    line = next(number for number, line in enumerate(text.splitlines(), 1) if "simulated" in line)
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "simulated_camera" in line)
     for verb in ("validate", "run"):
         done = command(verb, pipeline)
         assert done.returncode == 1

@@ -9,8 +9,8 @@ use thalweg_shm::stream::error::{
     BorrowError, CreateError, LockError, OpenError, ReadError, UnlinkError, WaitError, WriteError,
 };
 use thalweg_shm::{
-    ArrayRef, DType, Patience, PublishOptions, Purged, StaleReason, Stream, StreamDirectory,
-    StreamOptions, WaitPolicy,
+    ArrayMut, ArrayRef, DType, Patience, PublishOptions, Purged, StaleReason, Stream,
+    StreamDirectory, StreamOptions, WaitPolicy,
 };
 
 /// A directory of its own per test, so that what is left behind can be counted.
@@ -485,4 +485,39 @@ fn one_wait_covers_several_streams() {
             ..
         })
     ));
+}
+
+#[test]
+fn memory_is_found_again_by_its_arrays() {
+    let scratch = scratch();
+    let writer = scratch.stream(3, 4);
+    // A second handle of one process, as code has that is only shown arrays.
+    let other = scratch.directory.open("s").unwrap();
+    for value in 1..=6 {
+        let mut loan = writer.loan(Patience::ENDLESS).unwrap();
+        let mut array = loan.array().unwrap();
+        array.copy_from(&[value, value, value]).unwrap();
+        let lent = other.lend_at(&array).unwrap().unwrap();
+        assert_ne!(
+            lent.address().as_ptr(),
+            array.as_bytes_mut_ptr(),
+            "a window"
+        );
+        lent.reuse();
+        let again = other.lend_at(&array).unwrap().unwrap();
+        assert_eq!(again.address(), lent.address(), "the same window");
+        again.revoke().unwrap();
+        let new = other.lend_at(&array).unwrap().unwrap();
+        assert_ne!(new.address(), lent.address(), "a revoked window is gone");
+        new.reuse();
+        loan.publish(PublishOptions::default()).unwrap();
+        let frame = writer.borrow().unwrap();
+        assert_eq!(frame.array().to_vec::<u64>().unwrap(), [value; 3]);
+        let peek = other.peek_at(frame.array()).unwrap();
+        assert_eq!(peek.array().as_bytes_ptr(), frame.array().as_bytes_ptr());
+    }
+    let mut own = [1u64, 2, 3];
+    assert!(other.peek_at(ArrayRef::from_slice(&own, &[3])).is_none());
+    let elsewhere = ArrayMut::from_slice(&mut own, &[3]);
+    assert!(other.lend_at(&elsewhere).unwrap().is_none());
 }
