@@ -102,10 +102,13 @@ def test_the_command_runs_plugins(installed, pipeline):
 
 
 def test_the_command_lists_and_accepts_kinds_of_plugins(installed, pipeline):
-    listed = command("kinds")
+    listed = command("sources")
     assert listed.returncode == 0
-    assert "example.simulated_camera" in listed.stdout
-    assert "thalweg-example-plugins 0.1.0" in listed.stdout
+    assert "example.simulated_camera" in listed.stdout.splitlines()
+    assert "example.npy_frame_sink" in command("sinks").stdout.splitlines()
+    assert "example.npy_frame_sink" not in command("kinds").stdout
+    for words in (("sources", "--long"), ("sources", "example.simulated_camera")):
+        assert "thalweg-example-plugins 0.1.0" in command(*words).stdout
     assert command("validate", pipeline).returncode == 0
 
 
@@ -127,7 +130,7 @@ def test_a_broken_package_is_named(installed, pipeline):
     assert done.returncode == 1
     assert "the plugin of kind 'example.simulated_camera' cannot be used" in done.stdout
     assert "No module named 'missing_dependency'" in done.stdout
-    listed = command("kinds")
+    listed = command("sources", "--long")
     assert listed.returncode == 0
     assert "cannot be loaded: ModuleNotFoundError" in listed.stdout
 
