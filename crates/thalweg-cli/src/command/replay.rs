@@ -23,7 +23,8 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failed> {
     let signals = StopSignals::block().map_err(Failed::because)?;
     let recording = RecordingReader::open(&arguments.file).map_err(Failed::because)?;
     let config = configuration(arguments, &recording)?;
-    let mut pipeline = start(config, options()?)?;
+    let options = options(&config)?;
+    let mut pipeline = start(config, options)?;
     if arguments.step
         && let Some(step) = pipeline.stream(&step_name(&arguments.stream))
     {
