@@ -50,6 +50,11 @@ pub(crate) enum Verb {
     ///
     /// Warnings are errors. Prints the path of the first page and opens nothing.
     Docs,
+
+    /// Build the Python package as one file that installs without Rust.
+    ///
+    /// One wheel for all CPythons from 3.11 on. Prints its path.
+    Wheel,
 }
 
 /// Options of `cargo xtask test`.
@@ -81,6 +86,8 @@ pub(crate) enum Group {
     Docs,
     /// The Python package: installation, tests, types, documentation pages.
     Python,
+    /// The wheel: built, installed into an empty environment, tried.
+    Wheel,
 }
 
 /// Options of `cargo xtask chaos`.

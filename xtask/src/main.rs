@@ -19,6 +19,7 @@ mod fuzz;
 mod python;
 mod sanitize;
 mod test;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -36,5 +37,6 @@ fn main() -> ExitCode {
         cli::Verb::Fuzz(options) => fuzz::run_fuzz(&options),
         cli::Verb::Sanitize => sanitize::run_sanitize(),
         cli::Verb::Docs => docs::run(),
+        cli::Verb::Wheel => wheel::run(),
     }
 }

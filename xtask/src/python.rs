@@ -7,11 +7,8 @@ use crate::test::{NotPassed, StepResult};
 
 const INTERPRETER: &str = ".venv/bin/python";
 
-/// Makes the virtual environment once and installs the packages into it, with what their tests and
-/// the documentation need.
-///
-/// Editable: the native parts are built anew, the Python sources are used where they lie.
-pub(crate) fn install() -> StepResult {
+/// Makes the virtual environment, once.
+pub(crate) fn environment() -> StepResult {
     if !succeeds(&mut interpreter(["-m", "pip", "--version"])) {
         require(
             ["-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
@@ -23,6 +20,15 @@ pub(crate) fn install() -> StepResult {
         )?;
         run(command("python3").args(["-m", "venv", "--clear", ".venv"]))?;
     }
+    Ok(())
+}
+
+/// Installs the packages into the virtual environment, with what their tests and the documentation
+/// need.
+///
+/// Editable: the native parts are built anew, the Python sources are used where they lie.
+pub(crate) fn install() -> StepResult {
+    environment()?;
     Ok(run(&mut interpreter([
         "-m",
         "pip",

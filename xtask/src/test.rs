@@ -40,7 +40,7 @@ impl Step {
 const PYTHON_INSTALLATION: &str = "python installation";
 
 /// All steps in their order: quick verdicts first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step::new(Group::Fmt, "formatting", rust::formatting),
     Step::new(Group::Clippy, "lints", rust::lints),
     Step::new(Group::Rust, "rust tests", rust::tests),
@@ -53,6 +53,7 @@ const STEPS: [Step; 11] = [
     Step::new(Group::Python, "python type stubs", python::stubs).needs(PYTHON_INSTALLATION),
     Step::new(Group::Python, "documentation pages", python::documentation)
         .needs(PYTHON_INSTALLATION),
+    Step::new(Group::Wheel, "wheel", crate::wheel::test),
 ];
 
 /// Runs the chosen steps and prints the summary.
