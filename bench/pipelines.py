@@ -4,10 +4,16 @@ Libraries get the same configurations, the same frames, and are used through the
 Requests:
 
     open NAME              build and start a pipeline: copy_64, copy_120x120, scale_120x120,
+                           scale5_120x120, group_120x120, alone, fan_out, shared_calibration,
                            observatory, observatory_half
     lock_step COUNT        write a frame, wait for its result: the time between the two
     in_flight SECONDS      two frames in the pipeline at any time: results per second
     flat_out SECONDS       a process writes as fast as it can, frames are skipped: results per second
+    watched COUNT          as lock_step, while another process looks at the pipeline ten times a
+                           second
+    paced RATE_HZ SECONDS  write frames at that rate: the share of them that comes out, at the end
+                           that gets the fewest
+    memory                 proportional size of the workers, each
     close                  shut down
     start_up STAGES        build and start that many copies in a row, wait for the first result
 """
@@ -17,6 +23,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter, sleep
@@ -74,6 +81,34 @@ def frames_of(shape: tuple[int, ...]) -> list[Array]:
     return [rng.random(shape, np.float32) for _ in range(8)]
 
 
+def branches(count: int, shared_input: bool) -> dict[str, Any]:
+    """The configuration of `count` kernels side by side that all use one calibration, with one
+    input for all of them or one each."""
+    prefix = f"bench-{os.getpid()}"
+    inputs = [f"{prefix}-in-{0 if shared_input else branch}" for branch in range(count)]
+    outputs = [f"{prefix}-out-{branch}" for branch in range(count)]
+    names = [*dict.fromkeys(inputs), *outputs, f"{prefix}-calibration"]
+    return {
+        "shared_memory": [
+            {"name": name, "shape": [512, 512], "dtype": "float32", "storage": "cpu"}
+            for name in names
+        ],
+        "kernels": [
+            {
+                "name": f"branch-{branch}",
+                "kind": "cpu.elementwise_multiply",
+                "input": source,
+                "output": target,
+                "auxiliary": {"calibration": names[-1]},
+            }
+            for branch, (source, target) in enumerate(zip(inputs, outputs, strict=True))
+        ],
+    }
+
+
+BRANCHES = {"alone": (1, True), "fan_out": (2, True), "shared_calibration": (2, False)}
+
+
 class Pipeline:
     """One pipeline of a library, running."""
 
@@ -84,6 +119,11 @@ class Pipeline:
         self._manager.build()
         if name.startswith("observatory"):
             self._calibrate()
+        self._ends = [kernel.output for kernel in self._manager.config.kernels]
+        if name in BRANCHES:
+            streams = self._manager.config.shared_memory
+            self._manager.get_stream(streams[-1].name).write(np.ones((512, 512), np.float32))
+            self._starts = [kernel.input for kernel in self._manager.config.kernels]
         built = perf_counter()
         self._manager.start()
         self.build_ms = (built - began) * 1e3
@@ -112,12 +152,20 @@ class Pipeline:
                 transform["parameters"] = {"matrix_storage": "float16"}
                 config = library.PipelineConfig.from_dict(raw)
             return config, "wavefront_image", "centroids", "commands"
+        if name in BRANCHES:
+            raw = branches(*BRANCHES[name])
+            kernel = raw["kernels"][0]
+            config = library.PipelineConfig.from_dict(raw)
+            return config, kernel["input"], kernel["output"], kernel["output"]
         kind, _, size = name.partition("_")
         shape = tuple(int(extent) for extent in size.split("x"))
         if kind == "copy":
             raw = chain("cpu.copy", shape, 1)
         else:
-            raw = chain("cpu.scale", shape, 3, factor=1.5)
+            raw = chain("cpu.scale", shape, 5 if kind == "scale5" else 3, factor=1.5)
+        if kind == "group":
+            for kernel in raw["kernels"]:
+                kernel["group"] = "all"
         names = [stream["name"] for stream in raw["shared_memory"]]
         return library.PipelineConfig.from_dict(raw), names[0], names[1], names[-1]
 
@@ -161,6 +209,34 @@ class Pipeline:
                 self._output.read_after(done, timeout=TIMEOUT_S, out=self._result)
         return {"results_per_s": round(results / elapsed_s, 1)}
 
+    def paced(self, rate_hz: float, seconds: float) -> Answer:
+        """Frames at a rate, into every input."""
+        starts = [self._manager.get_stream(name) for name in dict.fromkeys(self._starts)]
+        ends = [self._manager.get_stream(name) for name in self._ends]
+        frame = next(self._frames)
+        before = [end.count for end in ends]
+        frames = int(rate_hz * seconds)
+        due = perf_counter()
+        for _ in range(frames):
+            due += 1 / rate_hz
+            if (left := due - perf_counter()) > 0:
+                sleep(left)
+            for start in starts:
+                start.write(frame)
+        sleep(0.2)
+        shares = [(end.count - seen) / frames for end, seen in zip(ends, before, strict=True)]
+        return {"share": round(min(shares), 4)}
+
+    def memory(self) -> Answer:
+        """Proportional set sizes, as the system tells them."""
+        workers = self._manager.status()["workers"].values()
+        sizes_kib = []
+        for worker in workers:
+            text = Path(f"/proc/{worker['pid']}/smaps_rollup").read_text(encoding="ascii")
+            (line,) = (line for line in text.splitlines() if line.startswith("Pss:"))
+            sizes_kib.append(int(line.split()[1]))
+        return {"mib_each": round(sum(sizes_kib) / len(sizes_kib) / 1024, 3)}
+
     def flat_out(self, library: str, seconds: float) -> Answer:
         """A producer that waits for nobody."""
         producer = Party(library, self._input.name)
@@ -202,6 +278,24 @@ class Pipelines:
         for _ in range(100):
             exchange()
         return in_us(times_ns(exchange, int(count)))
+
+    def watched(self, count: str) -> Answer:
+        """See the module."""
+        thalweg = str(Path(sys.executable).with_name("thalweg"))
+        command = [thalweg, "top", "--json", "--interval", "0.1"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as observer:
+            try:
+                return self.lock_step(count)
+            finally:
+                observer.terminate()
+
+    def paced(self, rate_hz: str, seconds: str) -> Answer:
+        """See the module."""
+        return self._running().paced(float(rate_hz), float(seconds))
+
+    def memory(self) -> Answer:
+        """See the module."""
+        return self._running().memory()
 
     def in_flight(self, seconds: str) -> Answer:
         """See the module."""
@@ -287,6 +381,9 @@ def main(library: str, stream: str | None = None) -> None:
                 "lock_step": pipelines.lock_step,
                 "in_flight": pipelines.in_flight,
                 "flat_out": pipelines.flat_out,
+                "watched": pipelines.watched,
+                "paced": pipelines.paced,
+                "memory": pipelines.memory,
                 "close": pipelines.close,
                 "start_up": pipelines.start_up,
             }

@@ -33,7 +33,25 @@ pub(in crate::bench) fn pipeline(effort: Effort) -> Vec<Group> {
             "scale_120x120",
             ["<= 0.125", "", ">= 10", ">= 10"],
         ),
+        chain(
+            effort,
+            "five scale stages, 120x120 floats",
+            "scale5_120x120",
+            ["", "", "", ""],
+        ),
+        group(effort),
         observatory(effort),
+        branches(
+            effort,
+            "two consumers of one stream, 512x512 floats at 400 Hz",
+            "fan_out",
+        ),
+        branches(
+            effort,
+            "two branches that share a calibration, 512x512 floats at 400 Hz",
+            "shared_calibration",
+        ),
+        watched(effort),
         products(
             effort,
             "matrix-vector product, 1024x2048",
@@ -119,6 +137,106 @@ fn chain(
         series: all,
         teardown: programs.map(|program| (program, "close".to_owned())).into(),
         rows: pipeline_rows(WHATS, OURS, goals).into(),
+    }
+}
+
+/// The same three stages in one process and in three.
+fn group(effort: Effort) -> Group {
+    let (together, apart) = (
+        pipelines(Thalweg),
+        Program::Pipelines {
+            library: Thalweg,
+            instance: 1,
+        },
+    );
+    let mut all = Vec::from(pipeline_series(effort, together, OURS));
+    all.extend(pipeline_series(effort, apart, HALF));
+    let row = |what, unit, field, index: usize| {
+        let names = (OURS[index], HALF[index], "three processes");
+        beside(what, unit, field, names, "")
+    };
+    Group {
+        name: "three scale stages in one process, 120x120 floats",
+        rounds: effort.rounds(7),
+        setup: vec![
+            (together, "open group_120x120".to_owned()),
+            (apart, "open scale_120x120".to_owned()),
+        ],
+        series: all,
+        teardown: [together, apart]
+            .map(|program| (program, "close".to_owned()))
+            .into(),
+        rows: vec![
+            row(WHATS[0], "us", "p50_us", 0),
+            row(WHATS[1], "us", "p99_us", 0),
+            row(WHATS[2], "frames/s", "results_per_s", 1),
+            row(WHATS[3], "frames/s", "results_per_s", 2),
+        ],
+    }
+}
+
+/// Two kernels side by side: what comes out of the one that gets less.
+fn branches(effort: Effort, name: &'static str, pipeline: &'static str) -> Group {
+    let (ours, theirs) = (pipelines(Thalweg), pipelines(Shmpipeline));
+    let request = format!("paced 400 {}", effort.seconds(1.0));
+    Group {
+        name,
+        rounds: effort.rounds(7),
+        setup: [ours, theirs]
+            .map(|program| (program, format!("open {pipeline}")))
+            .into(),
+        series: vec![
+            series("ours", ours, request.clone()),
+            series("theirs", theirs, request),
+        ],
+        teardown: [ours, theirs]
+            .map(|program| (program, "close".to_owned()))
+            .into(),
+        rows: vec![beside(
+            "share of the frames that comes out, slower branch",
+            "",
+            "share",
+            ("ours", "theirs", "shmpipeline"),
+            "",
+        )],
+    }
+}
+
+/// What looking at a pipeline ten times a second costs it, and what its workers weigh.
+fn watched(effort: Effort) -> Group {
+    let (ours, theirs) = (pipelines(Thalweg), pipelines(Shmpipeline));
+    let count = effort.count(2_000);
+    let row = |what, field, goal| {
+        let names = ("watched", "alone", "nobody looks");
+        beside(what, "us", field, names, goal)
+    };
+    Group {
+        name: "a pipeline that is looked at ten times a second, 120x120 floats",
+        rounds: effort.rounds(9),
+        setup: vec![
+            (ours, "open copy_120x120".to_owned()),
+            (theirs, "open copy_120x120".to_owned()),
+        ],
+        series: vec![
+            series("watched", ours, format!("watched {count}")),
+            series("alone", ours, format!("lock_step {count}")),
+            series("memory", ours, "memory".to_owned()),
+            series("their_memory", theirs, "memory".to_owned()),
+        ],
+        teardown: [ours, theirs]
+            .map(|program| (program, "close".to_owned()))
+            .into(),
+        rows: vec![
+            row("write -> result", "p50_us", "<= 1.03"),
+            row("write -> result, 99th percentile", "p99_us", "<= 1.1"),
+            beside(
+                "memory of a worker",
+                "MiB",
+                "mib_each",
+                ("memory", "their_memory", "shmpipeline"),
+                "",
+            ),
+        ],
     }
 }
 
