@@ -70,7 +70,6 @@ const KINDS_OF_OTHERS: [&str; 8] = [
     "example.npy_frame_sink",
     "example.simulated_camera",
     "example.writer",
-    "synthetic.frame_set",
 ];
 
 /// Nothing is wrong with any document but what this build does not have.
