@@ -62,7 +62,7 @@ fn every_document_loads() {
 }
 
 /// Kinds of the documents that come from somewhere else: plug-ins.
-const KINDS_OF_OTHERS: [&str; 8] = [
+const KINDS_OF_OTHERS: [&str; 7] = [
     "example.camera",
     "example.cameras",
     "example.display",
