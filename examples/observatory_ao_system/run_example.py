@@ -145,7 +145,7 @@ def run(frames: int, seed: int) -> int:
 
         for frame, image in enumerate(images(calibration, frames, rng), start=1):
             camera.write(image)
-            commands = streams["commands"].read_new(timeout=5.0)
+            commands = streams["commands"].read_new(timeout=30.0)
             expected = reference.stages(image)
             for stage in TOLERANCES:
                 # The last stage has answered, so every stream holds this frame.

@@ -1,0 +1,139 @@
+"""Every example runs as its README says, and notices numbers that are not NumPy's."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = pytest.mark.cpu
+
+
+def run_example(script, *arguments, cwd=None):
+    """What a script prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / script, *map(str, arguments)],
+        check=False,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+@pytest.fixture
+def load_example(monkeypatch):
+    """A script as a module, with the modules beside it; all are forgotten afterwards."""
+    before = set(sys.modules)
+
+    def load(script):
+        path = EXAMPLES / script
+        monkeypatch.syspath_prepend(path.parent)
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[path.stem] = module
+        specification.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(EXAMPLES)):
+            del sys.modules[name]
+
+
+def off_by_a_little(function):
+    """The same numbers and 1e-3, for arrays and dictionaries of such."""
+
+    def changed(*arguments):
+        result = function(*arguments)
+        if isinstance(result, dict):
+            return result | {"commands": result["commands"] + 1e-3}
+        return result + 1e-3
+
+    return changed
+
+
+def test_every_example_has_a_readme_and_is_listed():
+    index = (EXAMPLES.parent / "README.md").read_text()
+    folders = [folder for folder in EXAMPLES.iterdir() if any(folder.glob("*.py"))]
+    assert len(folders) >= 4
+    for folder in folders:
+        readme = (folder / "README.md").read_text()
+        assert f"examples/{folder.name}" in index
+        for script in set(re.findall(rf"examples/{folder.name}/([\w.]+)", readme)):
+            assert (folder / script).exists(), f"README of {folder.name} names {script}"
+
+
+def test_affine_transformation():
+    printed = run_example("affine_transformation/run_example.py", "--vectors", 200)
+    assert "200 vectors, every result agrees with NumPy" in printed
+    assert re.search(r"^\d+ vectors/s", printed, re.MULTILINE)
+
+
+def test_affine_transformation_notices_a_deviation(load_example, monkeypatch, capsys):
+    example = load_example("affine_transformation/run_example.py")
+    monkeypatch.setattr(example, "transformed", off_by_a_little(example.transformed))
+    assert example.run(3, 1) == 1
+    assert "vector 1, " in capsys.readouterr().err
+
+
+def test_custom_operations():
+    printed = run_example("custom_operations/run_example.py")
+    numbers = re.findall(r"\d+\.\d*", printed)
+    assert len(numbers) == 16
+
+
+def test_custom_operations_notices_a_deviation(load_example, monkeypatch, capsys):
+    example = load_example("custom_operations/run_example.py")
+    monkeypatch.setattr(example, "calibrated", off_by_a_little(example.calibrated))
+    assert example.run(1) == 1
+    assert "NumPy says" in capsys.readouterr().err
+
+
+def test_basic_ao_system():
+    printed = run_example("basic_ao_system/run_example.py", "--frames", 100)
+    assert "100 frames, every stage agrees with NumPy" in printed
+    for stage in ("centroids", "corrected_centroids", "slopes", "reconstruction", "commands"):
+        assert re.search(rf"^{stage} .*1e-05$", printed, re.MULTILINE)
+
+
+def test_basic_ao_system_notices_a_deviation(load_example, monkeypatch, capsys):
+    example = load_example("basic_ao_system/run_example.py")
+    reference = example.Reference
+    monkeypatch.setattr(reference, "stages", off_by_a_little(reference.stages))
+    assert example.run(3, 1) == 1
+    assert "frame 1, stream 'commands'" in capsys.readouterr().err
+
+
+def test_basic_ao_system_benchmark(tmp_path):
+    report = tmp_path / "report.json"
+    printed = run_example(
+        "basic_ao_system/run_benchmark.py", "--warmup", 5, "--frames", 50, "--json", report
+    )
+    assert "target of 2000 frames/s" in printed
+    figures = json.loads(report.read_text())
+    assert figures["frames"] == 50
+    assert figures["largest_deviation"] < 1e-4
+    assert 0 < figures["round_trip_us"]["p50"] <= figures["round_trip_us"]["p99"]
+    assert len(figures["execution_us"]) == 5
+
+
+def test_observatory_ao_system():
+    printed = run_example("observatory_ao_system/run_example.py", "--frames", 10)
+    assert "10 frames, every stage agrees with NumPy" in printed
+
+
+def test_observatory_ao_system_notices_a_deviation(load_example, monkeypatch, capsys):
+    example = load_example("observatory_ao_system/run_example.py")
+    reference = example.Reference
+    monkeypatch.setattr(reference, "stages", off_by_a_little(reference.stages))
+    assert example.run(2, 1) == 1
+    assert "frame 1, stream 'commands'" in capsys.readouterr().err
