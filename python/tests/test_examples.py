@@ -1,6 +1,7 @@
 """Every example runs as its README says, and notices numbers that are not NumPy's."""
 
 import importlib.util
+import itertools
 import json
 import re
 import subprocess
@@ -137,3 +138,34 @@ def test_observatory_ao_system_notices_a_deviation(load_example, monkeypatch, ca
     monkeypatch.setattr(reference, "stages", off_by_a_little(reference.stages))
     assert example.run(2, 1) == 1
     assert "frame 1, stream 'commands'" in capsys.readouterr().err
+
+
+def test_observatory_ao_system_benchmark(tmp_path):
+    report = tmp_path / "report.json"
+    words = ["--rate-hz", 100, "--warmup", 0.1, "--duration", 0.5, "--json", report]
+    printed = run_example("observatory_ao_system/benchmark_affine_reconstructor.py", *words)
+    for title in ("writer late by", "reconstruct computes", "image to end of clip"):
+        assert title in printed
+    figures = json.loads(report.read_text())
+    assert figures["written"] == 50
+    assert 1 <= figures["emitted"] <= 50
+    # What one stage did not emit, the next ones did not get: nothing is lost unaccounted.
+    stages = list(figures["stages"].values())
+    for before, after in itertools.pairwise(stages):
+        assert after["frames"] + after["missed_inputs"] == before["frames"]
+    assert stages[0]["frames"] + stages[0]["missed_inputs"] == 60  # with those that do not count
+    assert figures["largest_deviation"] < 1e-4
+    lateness = list(figures["lateness_us"].values())
+    assert 0 <= lateness[0] and lateness == sorted(lateness)
+
+
+def test_observatory_ao_system_benchmark_notices_a_deviation(load_example, monkeypatch):
+    example = load_example("observatory_ao_system/benchmark_affine_reconstructor.py")
+    right = example.Reference.stages
+    monkeypatch.setattr(
+        example.Reference,
+        "stages",
+        lambda *given: {name: array + 1e-3 for name, array in right(*given).items()},
+    )
+    with pytest.raises(ArithmeticError, match="frame 3, stream 'correction'"):
+        example.measure(100, 0.01, 0.02)
