@@ -169,3 +169,48 @@ def test_observatory_ao_system_benchmark_notices_a_deviation(load_example, monke
     )
     with pytest.raises(ArithmeticError, match="frame 3, stream 'correction'"):
         example.measure(100, 0.01, 0.02)
+
+
+@pytest.fixture
+def photographs():
+    """The packages that bring the photograph and read pictures."""
+    pytest.importorskip("skimage", reason="needs the extra `examples`: scikit-image")
+    return pytest.importorskip("PIL.Image", reason="needs the extra `examples`: Pillow")
+
+
+def test_machine_vision(photographs, tmp_path):
+    printed = run_example("machine_vision/run_example.py", cwd=tmp_path)
+    assert re.search(
+        r"^24 coins in \d+ looks, every stage agrees with NumPy", printed, re.MULTILINE
+    )
+    rows = re.findall(r"^ *(\d+) +([\d.]+) +([\d.]+) +\d+ +[\d.]+$", printed, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 25))
+    with photographs.open(tmp_path / "coins.png") as picture:
+        assert picture.size == (3 * 384, 3 * 303)
+        # A grey photograph, with a red cross on every coin that was found.
+        for _, row, column in rows:
+            place = round(3 * (float(column) + 0.5)), round(3 * (float(row) + 0.5))
+            assert picture.getpixel(place) == (255, 40, 40)
+
+
+def test_machine_vision_notices_a_deviation(
+    photographs, load_example, monkeypatch, capsys, tmp_path
+):
+    example = load_example("machine_vision/run_example.py")
+    right = example.reference
+
+    def wrong(*given):
+        return right(*given) | {"coin_area": right(*given)["coin_area"] * 1.001}
+
+    monkeypatch.setattr(example, "reference", wrong)
+    assert example.run(1, tmp_path / "map.png") == 1
+    assert "coin 1 from (50, 50), stream 'coin_area'" in capsys.readouterr().err
+
+
+def test_machine_vision_notices_a_coin_that_is_elsewhere(
+    photographs, load_example, monkeypatch, capsys, tmp_path
+):
+    example = load_example("machine_vision/run_example.py")
+    monkeypatch.setattr(example.Tray, "blobs", lambda self: [(10.0, 10.0)])
+    assert example.run(1, tmp_path / "map.png") == 1
+    assert "off by more than" in capsys.readouterr().err
