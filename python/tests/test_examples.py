@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import thalweg
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -214,3 +217,87 @@ def test_machine_vision_notices_a_coin_that_is_elsewhere(
     monkeypatch.setattr(example.Tray, "blobs", lambda self: [(10.0, 10.0)])
     assert example.run(1, tmp_path / "map.png") == 1
     assert "off by more than" in capsys.readouterr().err
+
+
+def test_tomographic_ao_stress():
+    printed = run_example("tomographic_ao_stress/run_example.py", "--frames", 20)
+    assert "17 complete exposures, commands agree with NumPy" in printed
+    assert "3 exposures without one image: no commands" in printed
+    for stream in ("commands", "slow_tip_tilt", "fast_tip_tilt"):
+        assert re.search(rf"^{stream} +largest deviation", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("controller", "method", "complaint"),
+    [
+        ("Tomography", "commands", "frame 1, stream 'commands'"),
+        ("TipTilt", "command", "frame 1, stream 'slow_tip_tilt'"),
+    ],
+)
+def test_tomographic_ao_stress_notices_a_deviation(
+    load_example, monkeypatch, capsys, controller, method, complaint
+):
+    example = load_example("tomographic_ao_stress/run_example.py")
+    reference = getattr(example, controller)
+    monkeypatch.setattr(reference, method, off_by_a_little(getattr(reference, method)))
+    assert example.run(3, 16, 8, 1) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_tomographic_ao_stress_document_has_the_dimensions_it_names(tmp_path):
+    printed = run_example(
+        "tomographic_ao_stress/generate_calibrations.py",
+        *(tmp_path, "--image-size", 16, "--actuators", 8),
+    )
+    assert str(tmp_path) in printed
+    dimensions = json.loads((tmp_path / "expected_dimensions.json").read_text())
+    document = thalweg.PipelineConfig.from_yaml(
+        EXAMPLES / "tomographic_ao_stress/pipeline_cpu.yaml"
+    )
+    assert list(dimensions) == [stream.name for stream in document.shared_memory]
+    assert dimensions["reconstructor"] == {
+        "shape": [8, 256],
+        "dtype": "float32",
+        "bytes": 4 * 8 * 256,
+    }
+    files = {path.stem: np.load(path) for path in tmp_path.glob("*.npy")}
+    assert len(files) == 31
+    for name, array in files.items():
+        assert list(array.shape) == dimensions[name]["shape"], name
+        assert array.dtype == dimensions[name]["dtype"], name
+
+
+def test_tomographic_ao_stress_benchmark(tmp_path):
+    size = ["--image-size", 16, "--actuators", 8]
+    run_example("tomographic_ao_stress/generate_calibrations.py", tmp_path / "files", *size)
+    report = tmp_path / "report.json"
+    printed = run_example(
+        "tomographic_ao_stress/run_benchmark.py",
+        *size,
+        *("--rate-hz", 50, "--warmup", 0.1, "--duration", 1, "--drop-probability", 0.02),
+        *("--calibrations", tmp_path / "files", "--json", report),
+    )
+    assert "delivery ratio" in printed
+    figures = json.loads(report.read_text())
+    loop = figures["tomography"]
+    assert loop["exposures"] == 50
+    # An exposure without an image gives no commands; how many others do is up to the machine.
+    assert 1 <= loop["commands"] <= 50 - loop["incomplete_exposures"]
+    assert loop["delivery_ratio"] == loop["commands"] / 50
+    assert 1 <= loop["traced"] <= loop["commands"]
+    assert 0 < loop["latency_us"]["p50"] <= loop["latency_us"]["max"]
+    assert {"skew_events", "skipped_generations", "timeouts"} <= set(loop)
+    assert {name: small["requested_hz"] for name, small in figures["tip_tilt"].items()} == {
+        "slow_loop": 100,
+        "fast_loop": 1000,
+    }
+    assert all(small["frames"] > 0 for small in figures["tip_tilt"].values())
+    assert {"cpu", "cpus", "system", "numpy", "thalweg"} <= set(figures["environment"])
+
+
+def test_tomographic_ao_stress_benchmark_needs_commands(load_example, monkeypatch, capsys):
+    example = load_example("tomographic_ao_stress/run_benchmark.py")
+    words = "--image-size 8 --actuators 4 --rate-hz 50 --warmup 0 --duration 0.2"
+    monkeypatch.setattr(sys, "argv", ["", *words.split(), "--drop-probability", "1"])
+    assert example.main() == 1
+    assert "no commands came out" in capsys.readouterr().err
