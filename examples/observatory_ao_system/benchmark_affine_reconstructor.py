@@ -70,8 +70,7 @@ class Camera:
         for index in range(count):
             # Times are absolute: a late frame does not delay those after it.
             due = began + index * self._period_s
-            while (left := due - time.perf_counter()) > 0:
-                time.sleep(left)
+            sleep_until(due)
             at = time.perf_counter()
             self._stream.write(
                 self._frames[self.written % len(self._frames)], frame_id=self.written + 1
@@ -79,7 +78,15 @@ class Camera:
             self.written += 1
             lateness_us[index] = (at - due) * 1e6
             write_us[index] = (time.perf_counter() - at) * 1e6
+        # Until the next one would be due, so that stretches join.
+        sleep_until(began + count * self._period_s)
         return Pacing(first, lateness_us, write_us, time.perf_counter() - began)
+
+
+def sleep_until(due: float) -> None:
+    """Return at a time of `time.perf_counter`, or a little later."""
+    while (left := due - time.perf_counter()) > 0:
+        time.sleep(left)
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:

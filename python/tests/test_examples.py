@@ -53,6 +53,19 @@ def load_example(monkeypatch):
             del sys.modules[name]
 
 
+@pytest.fixture
+def pictures():
+    """Pillow, which writes and reads pictures."""
+    return pytest.importorskip("PIL.Image", reason="needs the extra `examples`: Pillow")
+
+
+@pytest.fixture
+def photographs(pictures):
+    """The package that brings the photograph; Pillow."""
+    pytest.importorskip("skimage", reason="needs the extra `examples`: scikit-image")
+    return pictures
+
+
 def off_by_a_little(function):
     """The same numbers and 1e-3, for arrays and dictionaries of such."""
 
@@ -174,11 +187,22 @@ def test_observatory_ao_system_benchmark_notices_a_deviation(load_example, monke
         example.measure(100, 0.01, 0.02)
 
 
-@pytest.fixture
-def photographs():
-    """The packages that bring the photograph and read pictures."""
-    pytest.importorskip("skimage", reason="needs the extra `examples`: scikit-image")
-    return pytest.importorskip("PIL.Image", reason="needs the extra `examples`: Pillow")
+def test_observatory_ao_system_showcase(pictures, tmp_path):
+    words = ["--rate-hz", 100, "--duration", 0.5, "--pictures", 5, "--clip", tmp_path / "clip.gif"]
+    printed = run_example("observatory_ao_system/showcase.py", *words)
+    assert re.search(r"^commands: [1-9]\d* frames", printed, re.MULTILINE)
+    assert re.search(r"^latency: p50 [\d.]+ ms", printed, re.MULTILINE)
+    with pictures.open(tmp_path / "clip.gif") as clip:
+        assert clip.n_frames == 5
+        shown = []
+        for number in range(clip.n_frames):
+            clip.seek(number)
+            shown.append(np.asarray(clip.convert("RGB")))
+    # The loop moves, and commands have both signs.
+    assert all((before != after).any() for before, after in itertools.pairwise(shown))
+    commands = shown[-1][40:280, 570:810].astype(int)
+    assert (commands[..., 0] - commands[..., 2] > 60).any()
+    assert (commands[..., 2] - commands[..., 0] > 60).any()
 
 
 def test_machine_vision(photographs, tmp_path):
