@@ -4,8 +4,9 @@
         [--pictures 40] [--clip showcase.gif]
 
 Needs Pillow. A camera writes frames at a steady rate. This program looks at the streams now and
-then, as any other program on the machine could, and draws what it finds: the image, how far the spots
-are from where they should be, and the commands. Then `PipelineManager.benchmark` measures the loop.
+then, as any other program on the machine could, and draws what it finds: the image, how far the
+spots are from where they should be, and the commands. Then `PipelineManager.benchmark` measures the
+loop.
 """
 
 from __future__ import annotations
