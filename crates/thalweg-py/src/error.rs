@@ -247,9 +247,9 @@ pub(crate) fn of_pipeline(error: PipelineError) -> PyErr {
         PipelineError::Config(_) => ConfigValidationError::new_err(message),
         PipelineError::Streams(error) => of_streams(error),
         PipelineError::State { .. } => StateTransitionError::new_err(message),
-        PipelineError::Worker(_) | PipelineError::StartTimeout { .. } => {
-            WorkerProcessError::new_err(message)
-        }
+        PipelineError::Worker(_)
+        | PipelineError::StartTimeout { .. }
+        | PipelineError::StillRunning { .. } => WorkerProcessError::new_err(message),
         _ => ShmPipelineError::new_err(message),
     }
 }

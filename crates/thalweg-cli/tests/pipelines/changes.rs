@@ -171,6 +171,22 @@ fn a_paused_pipeline_stays_paused() {
 }
 
 #[test]
+fn a_frame_that_the_replaced_kernel_did_not_take_is_not_lost() {
+    let scratch = Scratch::new();
+    let mut pipeline = running(&scratch);
+    assert_eq!(push(&pipeline, 1.0, "middle"), [2.0, 2.0]);
+    pipeline.pause().unwrap();
+    write(&pipeline.stream("in").unwrap(), &[7.0, 7.0], None);
+    pipeline
+        .replace_kernel(scale("first", "in", "middle", 5.0))
+        .unwrap();
+    let middle = pipeline.stream("middle").unwrap();
+    let before = middle.count();
+    pipeline.resume().unwrap();
+    assert_eq!(read_after(&middle, before).0, [35.0, 35.0]);
+}
+
+#[test]
 fn changes_need_a_running_pipeline() {
     let scratch = Scratch::new();
     let mut pipeline = scratch.pipeline(YAML);

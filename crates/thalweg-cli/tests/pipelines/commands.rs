@@ -252,3 +252,67 @@ fn a_recording_comes_back_with_its_ids() {
     }
     assert!(replay.wait().unwrap().success());
 }
+
+#[test]
+fn one_slow_frame_is_waited_for() {
+    let scratch = Scratch::new();
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = "
+shared_memory:
+  - {name: camera, shape: [8, 8], dtype: float32}
+sources:
+  - {name: pattern, kind: replay.file, stream: camera, parameters: {path: one.npy}}
+sinks:
+  - {name: actuator, kind: null.sink, stream: camera, parameters: {device_delay_s: 1.5}}
+";
+    let path = written(folder.path(), yaml);
+    let mut recording = thalweg::kernels::files::RecordingWriter::create(
+        &folder.path().join("one.npy"),
+        "camera",
+        thalweg::shm::DType::Float32,
+        &[8, 8],
+        false,
+    )
+    .unwrap();
+    let frame = thalweg::ArrayRef::from_slice(&[1.0f32; 64], &[8, 8]);
+    recording
+        .append(frame, &thalweg::Publication::default())
+        .unwrap();
+    recording.finish().unwrap();
+    let done = output(&scratch, &["run", path.to_str().unwrap(), "--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let status: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let nodes = status["nodes"].as_array().unwrap();
+    let actuator = nodes
+        .iter()
+        .find(|node| node["name"] == "actuator")
+        .unwrap();
+    assert_eq!(actuator["frames"], 1, "{actuator}");
+}
+
+#[test]
+fn children_that_nobody_may_wait_for_are_watched_all_the_same() {
+    let scratch = Scratch::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), YAML);
+    // The disposition of SIGCHLD survives exec.
+    let program = env!("CARGO_BIN_EXE_thalweg");
+    let script = format!(
+        "import signal, os; signal.signal(signal.SIGCHLD, signal.SIG_IGN); \
+         os.execv('{program}', ['thalweg', 'run', '{}', '--duration', '0.3'])",
+        path.display()
+    );
+    let began_ns = monotonic_ns();
+    let done = Command::new("python3")
+        .args(["-c", &script])
+        .env("THALWEG_SHM_DIR", scratch.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    // Without it every end is only found out after the longest time that a kill may take.
+    assert!(
+        monotonic_ns() - began_ns < 10_000_000_000,
+        "ends were overlooked"
+    );
+    assert_eq!(scratch.leftovers(), Vec::<String>::new());
+}

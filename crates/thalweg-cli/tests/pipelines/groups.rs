@@ -1,6 +1,9 @@
 //! Kernels of one group share a process and hand over within it.
 
-use thalweg::pipeline::runtime::{Pipeline, PipelineState};
+use std::path::Path;
+
+use thalweg::pipeline::config::PipelineConfig;
+use thalweg::pipeline::runtime::{NodeHost, Pipeline, PipelineState, WorkerProgram};
 
 use super::support::{Scratch, kill, node, read_after, wait_for_successor, wait_until, write};
 
@@ -82,4 +85,21 @@ fn a_member_is_replaced_with_its_group() {
     assert_eq!(push(&pipeline, 1.0), [300.0, 300.0]);
     let pids = NAMES.map(|name| node(&mut pipeline, name).pid);
     assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+}
+
+#[test]
+fn a_group_is_of_one_program() {
+    let scratch = Scratch::new();
+    let config = PipelineConfig::from_yaml_str(YAML, Path::new("test.yaml")).unwrap();
+    let mut options = scratch.options();
+    let host = NodeHost::Program {
+        program: WorkerProgram::new("/bin/false"),
+        plugin: serde_json::Value::Null,
+    };
+    options.hosts.insert("second".to_owned(), host);
+    let error = Pipeline::new(config, &thalweg::registry(), options).unwrap_err();
+    assert!(
+        error.to_string().contains("cannot be of a group with"),
+        "{error}"
+    );
 }

@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open,
+    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal, test_kill_process,
 };
 use rustix::time::Timespec;
@@ -206,6 +206,11 @@ pub fn watch(pid: u32) -> io::Result<OwnedFd> {
     let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
 
     Ok(descriptor)
+}
+
+/// Kills the process behind a descriptor of [`watch`]; never another one that has got its pid.
+pub fn kill_watched(process: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(pidfd_send_signal(process, Signal::KILL)?)
 }
 
 /// Sends SIGTERM to `pid`, a child of the caller that was not reaped yet.

@@ -13,7 +13,7 @@ use thalweg_shm::counters::command;
 use super::error::PipelineError;
 use super::options::NodeHost;
 use super::pipeline::{Built, Pipeline};
-use super::plan::{NodePlan, Plan};
+use super::plan::{NodePlan, Plan, mixed_groups};
 use super::status::PipelineState;
 use crate::config::{Diagnostics, KernelConfig, PipelineConfig, StreamConfig, validate_hosted};
 
@@ -108,6 +108,10 @@ impl Pipeline {
             return Err(Diagnostics(problems).into());
         }
         let plan = Plan::new(&config).map_err(Diagnostics)?;
+        let problems = mixed_groups(&plan, &hosts);
+        if !problems.is_empty() {
+            return Err(Diagnostics(problems).into());
+        }
         self.refuse_impossible(&config)?;
         let kept = self.kept_rows(&config, &hosts, &plan);
         let rows = self.rows_for(&plan, &kept)?;
@@ -316,6 +320,8 @@ fn hand_over<'plan>(
             .input_count
             .load(Ordering::Acquire);
         let counters = built.counters.node(row);
-        counters.resume_after.store(taken, Ordering::Relaxed);
+        counters
+            .resume_after
+            .store(taken.saturating_add(1), Ordering::Relaxed);
     }
 }

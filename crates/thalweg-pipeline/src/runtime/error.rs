@@ -40,6 +40,12 @@ pub enum PipelineError {
         /// Names of the workers.
         nodes: Vec<String>,
     },
+    /// Workers did not end, though they were killed.
+    #[error("did not end, though killed: {}; they are stuck in the kernel, or in this process", nodes.join(", "))]
+    StillRunning {
+        /// Names of the workers.
+        nodes: Vec<String>,
+    },
     /// A running pipeline cannot be changed in this way.
     #[error("cannot change the running pipeline: {reason}")]
     Change {

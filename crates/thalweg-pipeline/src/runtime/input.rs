@@ -51,9 +51,10 @@ impl Input {
         self.is_at_hand
     }
 
-    /// Regards publications up to number `count` as seen.
-    pub(super) fn skip_to(&mut self, count: u64) {
-        self.publication.count = self.publication.count.max(count);
+    /// Regards publications up to number `count` as seen, and later ones as new.
+    pub(super) fn go_on_after(&mut self, count: u64) {
+        self.publication.count = count;
+        self.settled = count;
     }
 
     /// Regards everything published so far as seen.

@@ -25,7 +25,22 @@ impl Pipeline {
             return Vec::new();
         };
         let processes = plan.processes();
-        let slots = self.cpu_slots(config, plan, &processes);
+        let is_kept = |process: &[usize]| {
+            let mut rows = process.iter().filter_map(|&index| rows.get(index));
+            !rows.any(|&row| is_wanted(row))
+        };
+        let taken: Vec<usize> = processes
+            .iter()
+            .filter(|process| is_kept(process))
+            .filter_map(|process| rows.get(*process.first()?))
+            .filter_map(
+                |&row| match built.board().node(row).placement.cpus.as_slice() {
+                    [cpu] => Some(*cpu),
+                    _ => None,
+                },
+            )
+            .collect();
+        let slots = self.cpu_slots(config, plan, &processes, is_kept, &taken);
         let mut launches = Vec::new();
         for (process, slot) in processes.iter().zip(slots) {
             let members: Vec<(&NodePlan, usize)> = process
@@ -95,12 +110,15 @@ impl Pipeline {
         }
     }
 
-    /// The CPU for each of `processes` that asks for none; only kernels get one.
+    /// The CPU for each of `processes` that is to be started and asks for none; only kernels get
+    /// one, and none that another process has `taken`.
     fn cpu_slots(
         &self,
         config: &PipelineConfig,
         plan: &Plan,
         processes: &[Vec<usize>],
+        is_kept: impl Fn(&[usize]) -> bool,
+        taken: &[usize],
     ) -> Vec<Option<usize>> {
         let first_of = |process: &[usize]| process.first().and_then(|&index| plan.nodes.get(index));
         if let Some(slots) = &self.options.cpu_slots {
@@ -114,15 +132,17 @@ impl Pipeline {
             return vec![None; processes.len()];
         }
         let is_placed = |process: &[usize]| {
-            first_of(process)
-                .is_some_and(|node| node.role == Role::Kernel && node.placement.cpus.is_none())
+            let is_placed =
+                |node: &NodePlan| node.role == Role::Kernel && node.placement.cpus.is_none();
+            !is_kept(process) && first_of(process).is_some_and(is_placed)
         };
         let wanting = processes
             .iter()
             .filter(|process| is_placed(process))
             .count();
         // Without knowing the CPUs there is nothing to choose from.
-        let allowed = affinity::allowed_cpus().unwrap_or_default();
+        let mut allowed = affinity::allowed_cpus().unwrap_or_default();
+        allowed.retain(|cpu| !taken.contains(cpu));
         let mut round = round_robin(wanting, &allowed, config.placement.offset).into_iter();
         let slots = processes
             .iter()

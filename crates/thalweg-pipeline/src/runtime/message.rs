@@ -133,7 +133,7 @@ pub enum RealTime {
     Rr,
 }
 
-/// What came of a [`PlacementOrder`].
+/// What came of the placement that was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementReport {
     /// The CPUs that the loop may use; empty if nobody restricted them.

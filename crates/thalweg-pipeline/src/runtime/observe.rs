@@ -8,20 +8,20 @@ use thalweg_shm::StreamDirectory;
 use thalweg_shm::counters::Counters;
 
 use super::message::PlacementReport;
-use super::status::{Distributions, NodeFacts, NodeView, PipelineState, Status};
+use super::status::{Distributions, NodeFacts, NodeView, PipelineState, Status, Tally};
 use super::supervisor::{NodeState, Phase};
 
 /// A run of some process.
 #[derive(Debug)]
 pub struct ObservedRun {
     counters: Counters,
-    /// What every row had counted at the last look, and when that was.
-    before: Option<(u64, Vec<Counted>)>,
+    /// What every row had counted at the last look.
+    before: Option<Vec<Counted>>,
 }
 
 #[derive(Debug)]
 struct Counted {
-    frames: u64,
+    tally: Tally,
     distributions: Distributions,
 }
 
@@ -66,14 +66,15 @@ impl ObservedRun {
         let mut counted = Vec::new();
         for row in 0..counters.node_count() {
             let node = counters.node(row);
-            let earlier = self.before.as_ref().and_then(|(taken_ns, rows)| {
-                // A row that has gone to another node begins anew.
-                let counted: &Counted = rows.get(row)?;
-                let frames = node.frames.load(Ordering::Relaxed);
-                (counted.frames <= frames).then_some((*taken_ns, counted))
-            });
+            let tally = Tally::of(node, at_ns);
+            // A row that has gone to another node begins anew.
+            let earlier: Option<&Counted> = self
+                .before
+                .as_ref()
+                .and_then(|rows| rows.get(row))
+                .filter(|counted| counted.tally.frames <= tally.frames);
             counted.push(Counted {
-                frames: node.frames.load(Ordering::Relaxed),
+                tally,
                 distributions: Distributions::of(node),
             });
             let described = node.description.get().unwrap_or_default();
@@ -102,12 +103,12 @@ impl ObservedRun {
                 },
                 counters: node,
                 is_paused: state == PipelineState::Paused,
-                before: earlier.map(|(taken_ns, counted)| (counted.frames, taken_ns)),
-                since: earlier.map(|(_, counted)| &counted.distributions),
+                before: earlier.map(|counted| counted.tally),
+                since: earlier.map(|counted| &counted.distributions),
             };
             nodes.push(view.status());
         }
-        self.before = Some((at_ns, counted));
+        self.before = Some(counted);
         let started_ns = counters.started_ns().load(Ordering::Relaxed);
         let runtime_ns = if started_ns == 0 {
             0

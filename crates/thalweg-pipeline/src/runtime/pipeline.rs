@@ -1,5 +1,6 @@
 //! A pipeline from build to shutdown: the state machine over streams and workers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,10 +15,10 @@ use super::endpoint::Endpoint;
 use super::error::PipelineError;
 use super::message::Role;
 use super::options::{NodeHost, RunOptions};
-use super::plan::Plan;
-use super::status::{NodeFacts, NodeView, PipelineState, Status};
+use super::plan::{Plan, mixed_groups};
+use super::status::{NodeFacts, NodeView, PipelineState, Status, Tally};
 use super::streams::RunStreams;
-use super::supervisor::{Board, Event, Failure, NodeState, Phase, Supervisor};
+use super::supervisor::{Board, Event, Failure, NodeState, Phase, Supervisor, after};
 use crate::config::{Diagnostics, PipelineConfig, validate_hosted};
 
 /// A pipeline.
@@ -34,8 +35,8 @@ pub struct Pipeline {
     pub(super) is_paused: bool,
     pub(super) built: Option<Built>,
     failures: Vec<Failure>,
-    /// Frames of every row, and the time, at the last look at rates.
-    rates: Option<(u64, Vec<u64>)>,
+    /// What every row had counted when its rate was last taken anew.
+    rates: BTreeMap<usize, Tally>,
 }
 
 /// What exists from build to shutdown.
@@ -60,8 +61,9 @@ impl Built {
         futex::wake(word, u32::MAX);
     }
 
-    /// Ends the nodes in `rows`; those that take longer than until `deadline` are killed.
-    pub(super) fn end(&self, rows: &[usize], deadline: Instant) {
+    /// Ends the nodes in `rows`; those that take longer than until `deadline` are killed. Returns
+    /// those that have not even ended then: stuck in the kernel, or in the caller's own process.
+    pub(super) fn end(&self, rows: &[usize], deadline: Instant) -> Vec<usize> {
         for &row in rows {
             self.supervisor.expect_end(row);
             self.command(row, command::STOP);
@@ -76,9 +78,11 @@ impl Built {
             for &row in rows {
                 self.supervisor.kill(row);
             }
-            // A killed process ends; one that does not is stuck in the kernel.
             self.board().wait_until(Instant::now() + KILLED, all_ended);
         }
+        let nodes = self.board().nodes();
+        let is_left = |row: &usize| nodes.get(*row).is_some_and(|node| node.phase.is_running());
+        rows.iter().copied().filter(is_left).collect()
     }
 
     /// Waits until all nodes in `rows` are ready or one of them has failed.
@@ -87,7 +91,7 @@ impl Built {
         rows: &[usize],
         timeout: Duration,
     ) -> Result<(), NotReady> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(Instant::now(), timeout);
         let is_settled = |nodes: &[NodeState]| {
             let mut states = rows.iter().filter_map(|&row| nodes.get(row));
             states.clone().any(|state| state.failure.is_some())
@@ -119,14 +123,14 @@ pub(super) enum NotReady {
     Late(Vec<usize>),
 }
 
+/// Of the time to stop, what is kept for those who come after the sources.
+const END_SHARE: Duration = Duration::from_secs(1);
 /// How long a killed process may take to end.
 const KILLED: Duration = Duration::from_secs(5);
 /// Nodes that can be added to a running pipeline at once.
 const SPARE_ROWS: usize = 32;
 /// A pipeline whose sources have ended and that did nothing for this long is done.
 const QUIET_NS: u64 = 1_000_000_000;
-/// Rates are taken over at least this long.
-const RATE_WINDOW_NS: u64 = 200_000_000;
 
 impl Pipeline {
     /// A pipeline of the checked configuration; nothing is made yet.
@@ -145,6 +149,10 @@ impl Pipeline {
             return Err(Diagnostics(problems).into());
         }
         let plan = Plan::new(&config).map_err(Diagnostics)?;
+        let problems = mixed_groups(&plan, &options.hosts);
+        if !problems.is_empty() {
+            return Err(Diagnostics(problems).into());
+        }
         Ok(Self {
             config,
             registry: registry.clone(),
@@ -155,7 +163,7 @@ impl Pipeline {
             is_paused: false,
             built: None,
             failures: Vec::new(),
-            rates: None,
+            rates: BTreeMap::new(),
         })
     }
 
@@ -248,7 +256,7 @@ impl Pipeline {
             return Ok(());
         };
         self.failures.clear();
-        self.rates = None;
+        self.rates.clear();
         self.is_paused = false;
         for &row in &self.rows {
             let counters = built.counters.node(row);
@@ -402,10 +410,19 @@ impl Pipeline {
                 PipelineState::Failed,
             ],
         )?;
-        self.end_workers(timeout);
+        let left = self.end_workers(timeout);
         self.is_paused = false;
-        self.set_state(PipelineState::Built);
-        Ok(())
+        if left.is_empty() {
+            self.set_state(PipelineState::Built);
+            return Ok(());
+        }
+        self.set_state(PipelineState::Failed);
+        Err(PipelineError::StillRunning {
+            nodes: left
+                .into_iter()
+                .filter_map(|row| self.name_of(row))
+                .collect(),
+        })
     }
 
     /// Ends everything and removes the streams this pipeline created; with `unlink_external` those
@@ -473,31 +490,22 @@ impl Pipeline {
         if let Some(built) = &self.built {
             let states = built.board().nodes();
             for (plan, &row) in self.plan.nodes.iter().zip(&self.rows) {
-                let before = self
-                    .rates
-                    .as_ref()
-                    .and_then(|(taken_ns, frames)| Some((*frames.get(row)?, *taken_ns)));
+                let counters = built.counters.node(row);
+                let now = Tally::of(counters, at_ns);
+                let before = self.rates.get(&row).copied();
+                if before.is_none_or(|before| before.is_worth_replacing(&now)) {
+                    self.rates.insert(row, now);
+                }
                 let view = NodeView {
                     facts: NodeFacts::of(plan),
                     state: &states[row],
-                    counters: built.counters.node(row),
+                    counters,
                     is_paused: self.is_paused,
                     before,
                     since: None,
                 };
                 nodes.push(view.status());
             }
-        }
-        let is_window_over = self
-            .rates
-            .as_ref()
-            .is_none_or(|(taken_ns, _)| at_ns - taken_ns >= RATE_WINDOW_NS);
-        if is_window_over {
-            self.rates = self.built.as_ref().map(|built| {
-                let rows = 0..built.counters.node_count();
-                let frames = |row| built.counters.node(row).frames.load(Ordering::Relaxed);
-                (at_ns, rows.map(frames).collect())
-            });
         }
         let started_ns = self.built.as_ref().map_or(0, |built| {
             built.counters.started_ns().load(Ordering::Relaxed)
@@ -549,16 +557,15 @@ impl Pipeline {
     }
 
     /// A frame whose partner on another trigger never comes is never consumed: after a while
-    /// without any frame at all nothing more is to be expected.
+    /// without any frame at all, and with nobody at work on one, nothing more is to be expected.
     fn is_quiet(built: &Built) -> bool {
-        let newest_ns = (0..built.counters.node_count())
-            .map(|index| {
-                let counters = built.counters.node(index);
-                counters.last_frame_ns.load(Ordering::Relaxed)
-            })
-            .max()
-            .unwrap_or(0);
-        newest_ns != 0 && monotonic_ns().saturating_sub(newest_ns) > QUIET_NS
+        let rows = || (0..built.counters.node_count()).map(|row| built.counters.node(row));
+        let is_busy = rows().any(|node| node.busy_since_ns.load(Ordering::Relaxed) != 0);
+        let started_ns = built.counters.started_ns().load(Ordering::Relaxed);
+        let newest_ns = rows()
+            .map(|node| node.last_frame_ns.load(Ordering::Relaxed))
+            .fold(started_ns, u64::max);
+        !is_busy && monotonic_ns().saturating_sub(newest_ns) > QUIET_NS
     }
 
     /// Waits until something happens to a worker, or for `timeout`.
@@ -571,7 +578,7 @@ impl Pipeline {
             let has_changed = |nodes: &[NodeState]| phases(nodes) != before;
             built
                 .board()
-                .wait_until(Instant::now() + timeout, has_changed);
+                .wait_until(after(Instant::now(), timeout), has_changed);
         }
     }
 
@@ -620,12 +627,15 @@ impl Pipeline {
     }
 
     /// Sources first, so that what they published still goes through; then everybody else.
-    fn end_workers(&self, timeout: Duration) {
+    fn end_workers(&self, timeout: Duration) -> Vec<usize> {
         let Some(built) = &self.built else {
-            return;
+            return Vec::new();
         };
-        let deadline = Instant::now() + timeout;
-        for only_sources in [true, false] {
+        let now = Instant::now();
+        // A source that takes all the time there is must not take it from those that could end.
+        let share = timeout.saturating_sub(END_SHARE).max(timeout / 2);
+        let mut left = Vec::new();
+        for (only_sources, deadline) in [(true, after(now, share)), (false, after(now, timeout))] {
             let ending: Vec<usize> = self
                 .plan
                 .nodes
@@ -634,8 +644,9 @@ impl Pipeline {
                 .filter(|(node, _)| (node.role == Role::Source) == only_sources)
                 .map(|(_, &row)| row)
                 .collect();
-            built.end(&ending, deadline);
+            left.extend(built.end(&ending, deadline));
         }
+        left
     }
 }
 

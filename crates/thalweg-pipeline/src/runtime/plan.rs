@@ -8,6 +8,7 @@ use thalweg_kernels::{NodeSpec, SpecProblem};
 use thalweg_shm::{DType, StreamOptions, WaitPolicy};
 
 use super::message::{Matching, Role};
+use super::options::NodeHost;
 use crate::config::{
     Diagnostic, KernelConfig, NodeConfig, PipelineConfig, Placement, Restart, StreamConfig,
     StreamMode, SynchronizationMode, TriggerPolicy, node_spec,
@@ -130,6 +131,35 @@ impl Plan {
         }
         processes
     }
+}
+
+/// Groups of kernels that not all of one program know.
+pub(super) fn mixed_groups(plan: &Plan, hosts: &BTreeMap<String, NodeHost>) -> Vec<Diagnostic> {
+    let program_of = |node: &NodePlan| match hosts.get(&node.spec.name) {
+        Some(NodeHost::Program { program, .. }) => Some(program),
+        Some(NodeHost::Caller) | None => None,
+    };
+    let mut problems = Vec::new();
+    for process in plan.processes() {
+        let members: Vec<&NodePlan> = process
+            .iter()
+            .filter_map(|&index| plan.nodes.get(index))
+            .collect();
+        let Some((first, others)) = members.split_first() else {
+            continue;
+        };
+        for other in others {
+            if program_of(first) != program_of(other) {
+                let message = format!(
+                    "kernel '{}' cannot be of a group with '{}': no program knows the kinds of both",
+                    other.spec.name, first.spec.name
+                );
+                let hint = "built-in kernels and those in Python need groups of their own";
+                problems.push(Diagnostic::new("kernels", message).with_hint(hint));
+            }
+        }
+    }
+    problems
 }
 
 /// Kernels of one process are placed and started again together.

@@ -52,7 +52,7 @@ fn consume_all(
             _ => {}
         }
         if let Some(seen) = worker.take_over() {
-            input.skip_to(seen);
+            input.go_on_after(seen);
         }
         let wait_began_ns = monotonic_ns();
         let interrupt = || worker.is_interrupted();
@@ -71,6 +71,8 @@ fn consume_all(
         };
         let publication = input.publication();
         let began_ns = monotonic_ns();
+        let busy_since_ns = &worker.counters().busy_since_ns;
+        busy_since_ns.store(began_ns, Ordering::Relaxed);
         let mut context = Context {
             worker,
             auxiliary,
@@ -82,6 +84,7 @@ fn consume_all(
             &mut context,
         )?;
         let ended_ns = monotonic_ns();
+        worker.counters().busy_since_ns.store(0, Ordering::Relaxed);
         input.release();
         let counters = worker.counters();
         add(&counters.missed, missed);

@@ -188,7 +188,7 @@ impl Stage {
         if let Some(seen) = self.worker.take_over()
             && let Some(first) = self.triggers.first_mut()
         {
-            first.skip_to(seen);
+            first.go_on_after(seen);
         }
         if !self.take_triggers()? {
             return Ok(false);
@@ -270,8 +270,11 @@ impl Stage {
             outputs.push(loan.array().map_err(WorkerFailure::of)?);
         }
         let began_ns = monotonic_ns();
+        let busy_since_ns = &self.worker.counters().busy_since_ns;
+        busy_since_ns.store(began_ns, Ordering::Relaxed);
         self.kernel.compute(&inputs, &mut outputs)?;
         let ended_ns = monotonic_ns();
+        busy_since_ns.store(0, Ordering::Relaxed);
         drop(outputs);
         // The oldest of its inputs is how old a result is.
         let origin_ns = publications()

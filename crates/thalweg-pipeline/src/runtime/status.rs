@@ -267,10 +267,65 @@ pub(super) struct NodeView<'a> {
     pub(super) state: &'a NodeState,
     pub(super) counters: &'a NodeCounters,
     pub(super) is_paused: bool,
-    /// Frames and time of an earlier look.
-    pub(super) before: Option<(u64, u64)>,
+    /// What it had counted at an earlier look.
+    pub(super) before: Option<Tally>,
     /// What its distributions are told of since.
     pub(super) since: Option<&'a Distributions>,
+}
+
+/// What a node had counted at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) frames: u64,
+    /// When the last of them was completed; 0 before the first.
+    pub(super) last_frame_ns: u64,
+    pub(super) taken_ns: u64,
+}
+
+/// Rates are taken over at least this long,
+const SHORTEST_WINDOW_NS: u64 = 200_000_000;
+/// over this many frames if they come often enough,
+const WINDOW_FRAMES: u64 = 10;
+/// and over this long otherwise.
+const LONGEST_WINDOW_NS: u64 = 5_000_000_000;
+
+impl Tally {
+    pub(super) fn of(counters: &NodeCounters, taken_ns: u64) -> Self {
+        Self {
+            frames: counters.frames.load(Ordering::Relaxed),
+            last_frame_ns: counters.last_frame_ns.load(Ordering::Relaxed),
+            taken_ns,
+        }
+    }
+
+    /// True if `now` is far enough from this one to take the next rate from.
+    pub(super) fn is_worth_replacing(&self, now: &Self) -> bool {
+        let age_ns = now.taken_ns.saturating_sub(self.taken_ns);
+        let frames = now.frames.saturating_sub(self.frames);
+        age_ns >= LONGEST_WINDOW_NS
+            || age_ns >= SHORTEST_WINDOW_NS && frames >= WINDOW_FRAMES
+            || self.frames > now.frames
+    }
+
+    /// Frames per second since `before`: from frame to frame, because looks come at any time in
+    /// between; but when frames fail to come, it goes down.
+    pub(super) fn rate_hz(&self, before: &Self) -> f64 {
+        let frames = self.frames.saturating_sub(before.frames) as f64;
+        let from_ns = match before.last_frame_ns {
+            0 => before.taken_ns,
+            last_frame_ns => last_frame_ns,
+        };
+        if frames == 0.0 || from_ns == 0 {
+            return 0.0;
+        }
+        let seconds = |from_ns: u64, to_ns: u64| to_ns.saturating_sub(from_ns) as f64 * 1e-9;
+        let rate_hz = frames / seconds(from_ns, self.last_frame_ns);
+        let missing_s = seconds(self.last_frame_ns, self.taken_ns);
+        if !rate_hz.is_finite() || missing_s * rate_hz > 2.0 {
+            return frames / seconds(from_ns, self.taken_ns).max(1e-9);
+        }
+        rate_hz
+    }
 }
 
 /// All distributions of a node, at one time.
@@ -306,13 +361,12 @@ impl NodeView<'_> {
         let frames = counters.frames.load(Ordering::Relaxed);
         let last_frame_ns = counters.last_frame_ns.load(Ordering::Relaxed);
         let ready_ns = counters.ready_ns.load(Ordering::Relaxed);
-        let (since_frames, since_ns) = self.before.unwrap_or((0, ready_ns));
-        let elapsed_s = now_ns.saturating_sub(since_ns) as f64 * 1e-9;
-        let rate_hz = if since_ns == 0 || elapsed_s <= 0.0 {
-            0.0
-        } else {
-            frames.saturating_sub(since_frames) as f64 / elapsed_s
-        };
+        let before = self.before.unwrap_or(Tally {
+            frames: 0,
+            last_frame_ns: 0,
+            taken_ns: ready_ns,
+        });
+        let rate_hz = Tally::of(counters, now_ns).rate_hz(&before);
         let idle_ns = (last_frame_ns != 0).then(|| now_ns.saturating_sub(last_frame_ns));
         let distributions = Distributions::of(counters);
         let distributions = match self.since {
@@ -376,5 +430,51 @@ impl NodeView<'_> {
             }
             Phase::Ready => Health::Active,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn tally(frames: u64, last_frame_ns: u64, taken_ns: u64) -> Tally {
+        Tally {
+            frames,
+            last_frame_ns,
+            taken_ns,
+        }
+    }
+
+    #[test]
+    fn rates_go_from_frame_to_frame() {
+        // 9 Hz, looked at 0.25 s apart.
+        let before = tally(9, 10 * SECOND_NS, 10 * SECOND_NS + 30_000_000);
+        let now = tally(
+            11,
+            10 * SECOND_NS + 222_222_222,
+            10 * SECOND_NS + 280_000_000,
+        );
+        let rate_hz = now.rate_hz(&before);
+        assert!((rate_hz - 9.0).abs() < 1e-6, "{rate_hz}");
+    }
+
+    #[test]
+    fn rates_go_down_when_nothing_comes() {
+        let before = tally(1000, 10 * SECOND_NS, 10 * SECOND_NS);
+        let now = tally(2000, 11 * SECOND_NS, 15 * SECOND_NS);
+        assert!((now.rate_hz(&before) - 200.0).abs() < 1e-6);
+        let later = tally(2000, 11 * SECOND_NS, 20 * SECOND_NS);
+        assert_eq!(later.rate_hz(&now), 0.0);
+    }
+
+    #[test]
+    fn windows_hold_several_frames_if_there_are_any() {
+        let before = tally(0, 0, SECOND_NS);
+        assert!(!before.is_worth_replacing(&tally(3, 0, 2 * SECOND_NS)));
+        assert!(before.is_worth_replacing(&tally(10, 0, 2 * SECOND_NS)));
+        assert!(!before.is_worth_replacing(&tally(10_000, 0, SECOND_NS + 1)));
+        assert!(before.is_worth_replacing(&tally(0, 0, 6 * SECOND_NS)));
     }
 }

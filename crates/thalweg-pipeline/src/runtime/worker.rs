@@ -97,7 +97,10 @@ impl Worker {
         }
         // Pairs with the Release store of the command that let it run.
         std::sync::atomic::fence(Ordering::Acquire);
-        Some(self.counters().resume_after.load(Ordering::Relaxed))
+        self.counters()
+            .resume_after
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
     }
 
     /// What the supervisor wants; see [`command`].
@@ -149,6 +152,8 @@ impl Worker {
             _ => 0,
         };
         counters.cpu.store(cpu, Ordering::Relaxed);
+        // What a predecessor was at work on when it was killed.
+        counters.busy_since_ns.store(0, Ordering::Relaxed);
         counters
             .ready_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);

@@ -27,8 +27,9 @@ pub struct NodeCounters {
     pub last_frame_ns: AtomicU64,
     /// Monotonic time in ns at which the worker was ready.
     pub ready_ns: AtomicU64,
-    /// A worker that takes over from another regards publications of the first trigger up to this
-    /// one as seen. Written by the supervisor before it lets the worker run.
+    /// 1 more than the publication of the first trigger after which a worker that takes over from
+    /// another goes on; 0 for one that does not. Written by the supervisor before it lets the worker
+    /// run.
     pub resume_after: AtomicU64,
     /// Frames published later than their deadline.
     pub deadline_missed: AtomicU64,
@@ -58,6 +59,8 @@ pub struct NodeCounters {
     pub latency: Histogram,
     /// Time in ns the last frame was computed in.
     pub last_execution_ns: AtomicU64,
+    /// Monotonic time in ns since when the node is at work on a frame; 0 while it is not.
+    pub busy_since_ns: AtomicU64,
 }
 
 /// Values of [`NodeCounters::command`].
@@ -127,7 +130,9 @@ impl NodeCounters {
         ] {
             word.store(0, Ordering::Relaxed);
         }
-        self.restarts.store(0, Ordering::Relaxed);
+        for word in [&self.restarts, &self.pid, &self.cpu] {
+            word.store(0, Ordering::Relaxed);
+        }
         for histogram in [&self.execution, &self.wait, &self.latency] {
             histogram.clear();
         }

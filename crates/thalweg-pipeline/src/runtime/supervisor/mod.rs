@@ -16,7 +16,7 @@ use std::io::{self, PipeWriter, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::message::WorkerOrder;
 use super::plugin_output::PluginOutput;
@@ -54,6 +54,12 @@ pub(super) struct Launch {
     pub(super) restart: Restart,
     /// How long a worker that is started again may take to become ready.
     pub(super) start_timeout: Duration,
+}
+
+/// `duration` after `now`, or as late as there is a moment for.
+pub(super) fn after(now: Instant, duration: Duration) -> Instant {
+    const LATE: Duration = Duration::from_secs(1 << 32);
+    now.checked_add(duration.min(LATE)).unwrap_or(now)
 }
 
 enum Request {

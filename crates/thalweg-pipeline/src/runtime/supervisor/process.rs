@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use thalweg_os::process;
+use thalweg_os::{descriptor, process};
 
 use super::super::message::{GO, WorkerOrder, WorkerReport};
 use super::WorkerProgram;
@@ -24,28 +24,32 @@ pub(super) struct WorkerProcess {
     output: Option<Lines<ChildStdout>>,
     errors: Option<Lines<ChildStderr>>,
     last_errors: VecDeque<String>,
+    has_ended: bool,
 }
 
 /// How a process ended.
 pub(super) struct End {
     pub(super) pid: u32,
-    pub(super) status: ExitStatus,
-    pub(super) last_errors: Vec<String>,
+    /// `None` if somebody else has asked for it.
+    pub(super) status: Option<ExitStatus>,
 }
 
 impl End {
     /// The exit status; a signal as a negative number.
     pub(super) fn exit_code(&self) -> Option<i32> {
-        let by_signal = || self.status.signal().map(|signal| -signal);
-        self.status.code().or_else(by_signal)
+        let status = self.status?;
+        let by_signal = || status.signal().map(|signal| -signal);
+        status.code().or_else(by_signal)
     }
 
     /// In words.
     pub(super) fn describe(&self) -> String {
-        match (self.status.code(), self.status.signal()) {
+        let code = self.status.and_then(|status| status.code());
+        let signal = self.status.and_then(|status| status.signal());
+        match (code, signal) {
             (Some(code), _) => format!("worker exited with code {code}"),
             (None, Some(signal)) => format!("worker was killed by signal {signal}"),
-            (None, None) => "worker ended".to_owned(),
+            (None, None) => "worker ended, and its exit status is not known".to_owned(),
         }
     }
 }
@@ -83,6 +87,7 @@ impl WorkerProcess {
                 child,
                 ended,
                 last_errors: VecDeque::new(),
+                has_ended: false,
             }),
             (Err(error), _) | (_, Err(error)) => {
                 child.kill().ok();
@@ -107,24 +112,41 @@ impl WorkerProcess {
 
     /// Lets a source begin.
     pub(super) fn go(&mut self) {
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        // If it has ended meanwhile, its end says so. It is ready, so it has read its order.
-        input.write_all(GO.as_bytes()).ok();
+        // If it has ended meanwhile, its end says so.
+        let go = |input: &mut ChildStdin| input.write_all(GO.as_bytes()).ok();
+        match self.input.try_lock() {
+            Ok(mut input) => {
+                go(&mut input);
+            }
+            // Its order is still being written, which may take for ever.
+            Err(_) => {
+                let input = Arc::clone(&self.input);
+                let later = std::thread::Builder::new().name("thalweg-order".to_owned());
+                later
+                    .spawn(move || go(&mut input.lock().unwrap_or_else(PoisonError::into_inner)))
+                    .ok();
+            }
+        }
     }
 
     pub(super) fn kill(&mut self) {
-        self.child.kill().ok();
+        // By its descriptor: somebody may have waited for it already, and its pid be another's.
+        process::kill_watched(self.ended.as_fd()).ok();
     }
 
     /// Kills and waits.
     pub(super) fn end(&mut self) {
-        self.child.kill().ok();
+        self.kill();
         self.child.wait().ok();
     }
 
     /// Whatever the process has printed since the last time.
     pub(super) fn printed(&mut self) -> Vec<String> {
-        let printed = Lines::take(&mut self.errors);
+        let printed = if self.has_ended {
+            Lines::take_rest(&mut self.errors)
+        } else {
+            Lines::take(&mut self.errors)
+        };
         for line in &printed {
             self.note_error_line(line.clone());
         }
@@ -134,7 +156,12 @@ impl WorkerProcess {
     /// Whatever the process has reported since the last time.
     pub(super) fn reports(&mut self) -> Vec<WorkerReport> {
         let mut reports = Vec::new();
-        for line in Lines::take(&mut self.output) {
+        let lines = if self.has_ended {
+            Lines::take_rest(&mut self.output)
+        } else {
+            Lines::take(&mut self.output)
+        };
+        for line in lines {
             match serde_json::from_str(&line) {
                 Ok(report) => reports.push(report),
                 // Something a library printed while the process started.
@@ -156,12 +183,29 @@ impl WorkerProcess {
 
     /// How it ended, once it has.
     pub(super) fn take_end(&mut self) -> Option<End> {
-        let status = self.child.try_wait().ok()??;
+        let status = match self.child.try_wait() {
+            Ok(None) => return None,
+            Ok(status) => status,
+            // The program ignores SIGCHLD, or has waited for all its children.
+            Err(_) => {
+                let has_ended = descriptor::wait_readable(&[self.ended.as_fd()], Some(0))
+                    .is_ok_and(|readable| readable == [true]);
+                if !has_ended {
+                    return None;
+                }
+                None
+            }
+        };
+        self.has_ended = true;
         Some(End {
             pid: self.child.id(),
             status,
-            last_errors: std::mem::take(&mut self.last_errors).into(),
         })
+    }
+
+    /// The last lines it has printed.
+    pub(super) fn last_errors(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.last_errors).into()
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::plugin_output::PluginOutput;
 use super::board::{Board, EventKind, NodeState, Phase};
 use super::process::{End, WorkerProcess};
 use super::restart::{Ending, RestartHistory};
-use super::{Failure, Launch, Request};
+use super::{Failure, Launch, Request, after};
 
 /// What the thread works with.
 pub(super) struct Watch {
@@ -107,6 +107,15 @@ impl Watch {
     }
 
     fn start(&mut self, launch: Launch) {
+        // A process that could not be ended must not be taken for the new one.
+        let rows: Vec<usize> = launch.order.nodes.iter().map(|node| node.row).collect();
+        self.units.retain_mut(|unit| {
+            let is_succeeded = rows.iter().any(|&row| unit.has(row));
+            if is_succeeded && let Some(process) = &mut unit.process {
+                process.kill();
+            }
+            !is_succeeded
+        });
         let mut unit = Unit {
             launch,
             process: None,
@@ -163,8 +172,9 @@ impl Watch {
             };
             // What it said between the last look and its end.
             unit.read_reports(&self.board, &self.output);
-            unit.process = None;
-            if unit.ended(&end, &self.board) {
+            let process = unit.process.take();
+            let last_errors = process.map_or_else(Vec::new, |mut process| process.last_errors());
+            if unit.ended(&end, &last_errors, &self.board) {
                 index += 1;
             } else {
                 self.units.swap_remove(index);
@@ -224,7 +234,7 @@ impl Unit {
         self.due = None;
         self.reported = None;
         self.has_finished = false;
-        self.ready_by = Some(now + self.launch.start_timeout);
+        self.ready_by = Some(after(now, self.launch.start_timeout));
         for row in self.rows() {
             board.update(row, |state| state.restarts += 1);
         }
@@ -288,7 +298,7 @@ impl Unit {
     }
 
     /// Takes note of the end of its process; false if that is the end of the unit.
-    fn ended(&mut self, end: &End, board: &Board) -> bool {
+    fn ended(&mut self, end: &End, last_errors: &[String], board: &Board) -> bool {
         for row in self.rows() {
             board.update(row, |state| state.exit_code = end.exit_code());
         }
@@ -298,18 +308,11 @@ impl Unit {
             self.stopped(board);
             return false;
         }
-        if self.has_finished && end.status.success() {
+        if self.has_finished && end.status.is_none_or(|status| status.success()) {
             return self.finished(board);
         }
         let (row, error, traceback) = reported.unwrap_or_else(|| (None, end.describe(), None));
-        self.failed(
-            board,
-            Some(end.pid),
-            row,
-            &error,
-            traceback,
-            &end.last_errors,
-        )
+        self.failed(board, Some(end.pid), row, &error, traceback, last_errors)
     }
 
     fn stopped(&self, board: &Board) {
@@ -396,7 +399,7 @@ impl Unit {
         let Some(delay) = self.history.next(rule, ending, ready_since, now) else {
             return false;
         };
-        self.due = Some(now + delay);
+        self.due = Some(after(now, delay));
         self.ready_by = None;
         let event = |_: &NodeOrder| EventKind::Restarting {
             error: error.to_owned(),
