@@ -621,6 +621,9 @@ class Camera(thalweg.Source):
             threading.Event().wait()
         return np.zeros(4)
 
+    def close(self):
+        print("closed")
+
 registry = thalweg.get_default_registry().extended(sources=(Camera,))
 manager = thalweg.PipelineManager(
     {
@@ -638,7 +641,7 @@ print("end")
 
 
 def test_w7_an_interpreter_ends_with_endpoints_at_work(run_python):
-    assert run_python(LEFT_RUNNING, "busy") == "end\n"
+    assert run_python(LEFT_RUNNING, "busy") == "end\nclosed\n"
     assert thalweg.list_streams() == []
 
 
@@ -648,4 +651,29 @@ def test_w7_an_interpreter_ends_although_an_endpoint_does_not():
     )
     assert (result.returncode, result.stdout) == (0, "end\n"), result.stderr
     assert "source 'camera' did not end in time" in result.stderr
+    assert thalweg.list_streams() == []
+
+
+NO_NEW_THREADS = """
+import threading
+
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+threading.Thread.start = refuse
+"""
+
+
+@pytest.mark.parametrize("how", ["busy", "stuck"])
+def test_w7_an_interpreter_that_makes_no_more_threads_ends_all_the_same(how):
+    # As every interpreter from 3.12 on once it ends.
+    result = subprocess.run(
+        [sys.executable, "-c", LEFT_RUNNING + NO_NEW_THREADS, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout) == (0, "end\nclosed\n" if how == "busy" else "end\n")
+    assert "Traceback" not in result.stderr
+    assert ("source 'camera' did not end in time" in result.stderr) == (how == "stuck")
     assert thalweg.list_streams() == []

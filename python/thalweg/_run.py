@@ -155,8 +155,7 @@ class Run:
         # Threads cannot be killed. Those that do not end in time lose the right to write instead.
         timer = threading.Timer(patience, _abandon, (alive,))
         timer.daemon = True
-        if alive:
-            timer.start()
+        has_timer = bool(alive) and _has_started(timer)
         self._before_stop = (self.native.state(), self.look())
         try:
             self.native.stop(0.0 if force and not alive else patience)
@@ -168,6 +167,8 @@ class Run:
             self._monitor = None
         for endpoint in alive:
             endpoint.join(_FORCED_S)
+        if not has_timer:
+            _abandon(alive)
         self.look()
 
     def shutdown(self, unlink: bool, unlink_external: bool, force: bool) -> None:
@@ -323,6 +324,15 @@ def _binding_problems(
         except ConfigValidationError as problem:
             problems.append(str(problem))
     return problems
+
+
+def _has_started(thread: threading.Thread) -> bool:
+    """Start a thread; false where the interpreter is ending and makes no new ones."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _abandon(endpoints: list[Endpoint]) -> None:
