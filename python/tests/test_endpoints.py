@@ -480,6 +480,55 @@ def test_an_endpoint_may_stop_the_pipeline_it_is_part_of(role):
         assert manager.state is PipelineState.BUILT and manager.failures == ()
 
 
+@pytest.mark.parametrize("role", ["source", "sink"])
+def test_an_endpoint_that_stops_and_starts_its_pipeline_is_followed_by_one(role):
+    lives, back = [], threading.Event()
+
+    class Recorded:
+        def open(self):
+            lives.append(self)
+            self.calls = self.calls_after_the_start = 0
+
+        def called(self):
+            self.calls += 1
+            if self is not lives[0]:
+                return
+            if back.is_set():
+                self.calls_after_the_start += 1
+                return
+            manager.stop()
+            manager.start()
+            back.set()
+
+        def close(self):
+            self.thread = threading.current_thread()
+
+    class Camera(*([Recorded] if role == "source" else []), Source):
+        kind = "test.camera"
+
+        def read(self):
+            if role == "source":
+                self.called()
+            return np.zeros(4)
+
+    class Display(*([Recorded] if role == "sink" else []), Sink):
+        kind = "test.display"
+
+        def consume(self, value):
+            if role == "sink":
+                self.called()
+
+    with manager_of(through(Camera, Display), Camera, Display) as manager:
+        manager.build()
+        manager.start()
+        until(lambda: len(lives) == 2 and lives[1].calls > 10)
+        first, second = lives
+        until(lambda: hasattr(first, "thread") and not first.thread.is_alive())
+        assert first.calls_after_the_start == 0
+        assert manager.state is PipelineState.RUNNING and manager.failures == ()
+        assert not hasattr(second, "thread")
+
+
 def test_an_endpoint_may_look_at_a_pipeline_that_stops():
     looked, entered = [], threading.Event()
 

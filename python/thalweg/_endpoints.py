@@ -76,14 +76,19 @@ class Endpoint:
 
     def open(self) -> None:
         """Make the object and let it prepare; whatever it raises comes out here."""
-        self._is_over = False
-        self.has_finished = False
-        self._attempts.clear()
-        self._life = Life(self)
+        life = Life(self)
+        with self._lock:
+            self._is_over = False
+            self.has_finished = False
+            self._attempts.clear()
+            previous, self._life = self._life, life
+        if previous is not None:
+            # One that asked for the stop itself may still be on its way back.
+            previous.give_up()
         try:
-            self._life.open()
+            life.open()
         except BaseException:
-            self._life.give_up()
+            life.give_up()
             raise
 
     def begin(self) -> None:
@@ -106,6 +111,14 @@ class Endpoint:
         """Whether the calling thread is its own."""
         life = self._life
         return life is not None and life.is_here()
+
+    def leave(self) -> None:
+        """Have it end when it comes back from where it is; nobody waits for that."""
+        with self._lock:
+            life = self._life
+        if life is not None:
+            life.is_ending = True
+        self.native.stopped()
 
     def abandon(self) -> None:
         """Give up a thread that does not end."""
@@ -148,7 +161,9 @@ class Endpoint:
                 return
             life.has_ended = True
             is_failure = error is not None and not isinstance(error, Finished)
-            is_wanted = not self._is_over and self.native.wanted() != "stop"
+            is_wanted = (
+                not self._is_over and not life.is_ending and self.native.wanted() != "stop"
+            )
             if is_failure:
                 assert error is not None
                 self.last_error = _described(error)
@@ -208,6 +223,8 @@ class Life:
         self.config = endpoint.config
         self.native = endpoint.native
         self.has_ended = False
+        # It has asked for a stop: whatever is wanted later is wanted of another one.
+        self.is_ending = False
         self._object: Any = None
         self._handles: dict[str, SharedMemory] = {}
         self._thread: threading.Thread | None = None
@@ -236,7 +253,7 @@ class Life:
         return True
 
     def stop_requested(self) -> bool:
-        return self._is_given_up or self.native.wanted() == "stop"
+        return self._is_given_up or self.is_ending or self.native.wanted() == "stop"
 
     def paused(self) -> bool:
         return self.native.wanted() == "pause"
@@ -381,12 +398,9 @@ class Life:
 
     def _goes_on(self) -> bool:
         """Wait while the pipeline pauses; false at the end."""
-        while not self._is_given_up:
-            wanted = self.native.wanted()
-            if wanted == "run":
+        while not self.stop_requested():
+            if self.native.wanted() == "run":
                 return True
-            if wanted == "stop":
-                return False
             self.native.wait_while("pause", _SLICE_S)
         return False
 

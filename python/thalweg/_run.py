@@ -149,8 +149,9 @@ class Run:
         patience = _FORCED_S if force else timeout
         alive = [endpoint for endpoint in self.endpoints.values() if endpoint.alive]
         for endpoint in [endpoint for endpoint in alive if endpoint.is_here()]:
-            # The one that asks for the stop ends when it returns from where it is.
-            endpoint.native.stopped()
+            # The one that asks for the stop ends when it returns from where it is, also if it has
+            # started the pipeline again by then.
+            endpoint.leave()
             alive.remove(endpoint)
         # Threads cannot be killed. Those that do not end in time lose the right to write instead.
         timer = threading.Timer(patience, _abandon, (alive,))
