@@ -359,6 +359,58 @@ def test_keys_of_native_sources_and_sinks():
     assert sink["plugin_metrics"]
 
 
+def test_a_garbage_collection_while_events_are_taken_may_end_the_run(run_python):
+    # On the thread that notices them, and in the midst of noticing: the log is written there.
+    out = run_python(
+        """
+        import faulthandler, gc, logging, os, signal, threading
+        import thalweg
+
+        faulthandler.dump_traceback_later(50, exit=True)
+        gc.disable()
+        ended = threading.Event()
+        rubbish = []
+
+        class Collecting(logging.Handler):
+            def emit(self, record):
+                if threading.current_thread().name == "thalweg-monitor" and rubbish:
+                    rubbish.clear()
+                    gc.collect()
+                    ended.set()
+
+        log = logging.getLogger("thalweg.pipelines")
+        log.propagate = False
+        log.addHandler(Collecting())
+        config = {
+            "shared_memory": [
+                {"name": name, "shape": [4], "dtype": "float32"} for name in ("raw", "out")
+            ],
+            "kernels": [
+                {
+                    "name": "double",
+                    "kind": "cpu.scale",
+                    "input": "raw",
+                    "output": "out",
+                    "parameters": {"factor": 2.0},
+                }
+            ],
+        }
+        manager = thalweg.PipelineManager(config)
+        manager.build()
+        manager.start()
+        pid = manager.status()["workers"]["double"]["pid"]
+        events = manager._run.events
+        manager.cycle = manager
+        rubbish.append(manager)
+        del manager
+        os.kill(pid, signal.SIGKILL)
+        assert ended.wait(40)
+        print([event["type"] for event in events.kept()], thalweg.list_streams())
+        """
+    )
+    assert out == "['worker_started', 'worker_failed'] []\n"
+
+
 def test_events_and_the_log(caplog):
     caplog.set_level(logging.INFO, "thalweg.pipelines")
     with PipelineManager(failing()) as manager:

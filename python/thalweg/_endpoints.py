@@ -69,7 +69,8 @@ class Endpoint:
         self.restarts = 0
         self.last_error: str | None = None
         self.has_finished = False
-        self._lock = threading.Lock()
+        # Reentrant, as is a life's: a garbage collection under it may end the run.
+        self._lock = threading.RLock()
         self._life: Life | None = None
         self._attempts: deque[float] = deque()
         self._is_over = False
@@ -229,7 +230,7 @@ class Life:
         self._handles: dict[str, SharedMemory] = {}
         self._thread: threading.Thread | None = None
         # Held while writing, and while the right to is taken away.
-        self._gate = threading.Lock()
+        self._gate = threading.RLock()
         self._is_given_up = False
         self._seen = 0
         self._figures: list[str] = []

@@ -26,7 +26,8 @@ class Events:
     """Takes what the runtime has noted, without anybody waiting for it to be taken."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection in here may end the run, whose last look comes in here.
+        self._lock = threading.RLock()
         self._fresh: deque[Event] = deque(maxlen=_FRESH)
         self._kept: deque[Event] = deque(maxlen=_KEPT)
         self._sequence = 0
@@ -53,6 +54,8 @@ class Events:
         """Take what has happened into account."""
         with self._lock:
             for event in json.loads(native.events_after(self._sequence)):
+                if event["sequence"] <= self._sequence:
+                    continue  # Taken by the last look, in the midst of this one.
                 self._sequence = event["sequence"]
                 self._take(event, report)
             for name, metrics in report.metrics.items():
