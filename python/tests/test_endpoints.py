@@ -529,6 +529,75 @@ def test_an_endpoint_that_stops_and_starts_its_pipeline_is_followed_by_one(role)
         assert not hasattr(second, "thread")
 
 
+@pytest.mark.parametrize("role", ["source", "sink"])
+def test_nobody_waits_for_a_measurement_but_its_endpoint(role, caplog):
+    asked, release, threads = threading.Event(), threading.Event(), set()
+
+    class Measuring:
+        taken = 0
+
+        def plugin_metrics(self):
+            threads.add(threading.current_thread().name)
+            self.taken += 1
+            if self.taken > 1:
+                asked.set()
+                release.wait(60)
+            return {"taken": self.taken}
+
+    class Camera(*([Measuring] if role == "source" else []), Source):
+        kind = "test.camera"
+
+        def read(self):
+            return np.zeros(4)
+
+    class Display(*([Measuring] if role == "sink" else []), Sink):
+        kind = "test.display"
+
+        def consume(self, value):
+            pass
+
+    name = "camera" if role == "source" else "display"
+    with manager_of(through(Camera, Display), Camera, Display) as manager:
+        manager.build()
+        manager.start()
+        assert asked.wait(30)
+        began = time.monotonic()
+        assert manager.status()[f"{role}s"][name]["plugin_metrics"] == {"taken": 1}
+        manager.stop(timeout=0.2)
+        manager.shutdown()
+        assert time.monotonic() - began < 30
+        release.set()
+    assert threads == {f"thalweg-{role}-{name}"}
+    assert f"{role} '{name}' did not end in time" in caplog.text
+
+
+def test_a_measurement_is_taken_of_the_last_frame_as_well():
+    class Display(Sink):
+        kind = "test.display"
+        frames = 0
+
+        def consume(self, value):
+            self.frames += 1
+
+        def plugin_metrics(self):
+            return {"frames": self.frames}
+
+    with manager_of(through(sink=Display), Display) as manager:
+        manager.build()
+        manager.start()
+        for frames in range(1, 4):
+            manager.get_stream("raw").write([1] * 4)
+            until(lambda frames=frames: metrics_of(manager) == {"frames": frames})
+        manager.get_stream("raw").write([1] * 4)
+        until(lambda: manager.sink_status()["display"]["frames_consumed"] == 4)
+        manager.stop()
+        assert metrics_of(manager) == {"frames": 4}
+
+
+def metrics_of(manager):
+    return manager.sink_status()["display"]["plugin_metrics"]
+
+
 def test_an_endpoint_may_look_at_a_pipeline_that_stops():
     looked, entered = [], threading.Event()
 

@@ -27,7 +27,7 @@ _log = logging.getLogger("thalweg.pipelines")
 _SLICE_S = 1.0
 # How long one attempt to write may take.
 _WRITE_SLICE_S = 0.1
-# Own measurements are published at most this often.
+# Own measurements are taken at most this often.
 _FIGURES_S = 0.25
 
 EndpointConfig = SourceConfig | SinkConfig
@@ -98,7 +98,7 @@ class Endpoint:
             self._life.begin()
 
     def plugin_metrics(self) -> dict[str, Any]:
-        """What it measures itself."""
+        """What it measures itself, as its own thread has taken it last."""
         life = self._life
         return {} if life is None else life.plugin_metrics()
 
@@ -233,8 +233,10 @@ class Life:
         self._gate = threading.RLock()
         self._is_given_up = False
         self._seen = 0
+        # Taken by its own thread only, so that nobody who asks for them waits for it.
+        self._metrics: dict[str, Any] = {}
+        self._metrics_due = 0.0
         self._figures: list[str] = []
-        self._figures_due = 0.0
         timeout_s = (
             self.config.read_timeout
             if isinstance(self.config, SourceConfig)
@@ -313,13 +315,7 @@ class Life:
         self.give_up()
 
     def plugin_metrics(self) -> dict[str, Any]:
-        measure = getattr(self._object, "plugin_metrics", None)
-        if measure is None:
-            return {}
-        try:
-            return dict(measure())
-        except Exception as problem:  # A status has to come whatever a plugin does.
-            return {"error": _described(problem)}
+        return dict(self._metrics)
 
     def place(self) -> str | None:
         """Where its thread is at the moment."""
@@ -342,10 +338,14 @@ class Life:
                     return
                 self.open()
             self._get_ready()
-            if isinstance(self.config, SourceConfig):
-                self._run_source(self.config)
-            else:
-                self._run_sink(self.config)
+            try:
+                if isinstance(self.config, SourceConfig):
+                    self._run_source(self.config)
+                else:
+                    self._run_sink(self.config)
+            finally:
+                if not self._is_given_up:
+                    self._measure()
         except BaseException as error:  # Whatever it is, it is the end of this life only.
             outcome = error
         finally:
@@ -375,16 +375,28 @@ class Life:
                 pass  # A thread that was given up holds the lock through it.
 
     def _get_ready(self) -> None:
-        metrics = self.plugin_metrics()
-        self._figures = [name for name, value in metrics.items() if _is_number(value)]
+        self._measure()
+        self._figures = [name for name, value in self._metrics.items() if _is_number(value)]
         self.native.ready(self._figures)
 
-    def _publish_figures(self) -> None:
+    def _measure(self) -> None:
+        """Take its own measurements."""
+        measure = getattr(self._object, "plugin_metrics", None)
+        if measure is None:
+            return
+        try:
+            self._metrics = dict(self._call(measure))
+        except Exception as problem:  # A measurement is no reason to end.
+            self._metrics = {"error": _described(problem)}
+
+    def _measure_if_due(self) -> None:
         now = time.monotonic()
-        if self._figures and now >= self._figures_due:
-            self._figures_due = now + _FIGURES_S
-            metrics = self.plugin_metrics()
-            values = [metrics.get(name, 0.0) for name in self._figures]
+        if now < self._metrics_due:
+            return
+        self._metrics_due = now + _FIGURES_S
+        self._measure()
+        if self._figures and not self._is_given_up:
+            values = [self._metrics.get(name, 0.0) for name in self._figures]
             self.native.set_figures([float(v) if _is_number(v) else 0.0 for v in values])
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -403,6 +415,7 @@ class Life:
             if self.native.wanted() == "run":
                 return True
             self.native.wait_while("pause", _SLICE_S)
+            self._measure_if_due()
         return False
 
     def _run_source(self, config: SourceConfig) -> None:
@@ -425,9 +438,9 @@ class Life:
             if produced:
                 duration_ns = time.monotonic_ns() - began_ns
                 self.native.count_produced(duration_ns, first.count)
-                self._publish_figures()
             else:
                 self.native.wait_while("run", config.poll_interval)
+            self._measure_if_due()
 
     def _write(self, stream: SharedMemory, payload: Any) -> int:
         """Publish a frame, unless this life was given up meanwhile."""
@@ -448,10 +461,15 @@ class Life:
         writers = {name: self._handles[name] for name in config.output_streams}
         first = next(iter(writers.values()), None)
         takes_all = _defines(sink, "consume_publication") or bool(writers)
+        is_behind = False
         while self._goes_on():
             waited_ns = time.monotonic_ns()
-            count = self.native.wait_count(stream._native, self._seen, config.read_timeout)
+            # What the last frame has changed is measured although no other comes.
+            patience_s = min(config.read_timeout, _FIGURES_S) if is_behind else config.read_timeout
+            count = self.native.wait_count(stream._native, self._seen, patience_s)
+            is_behind = count is not None
             if count is None:
+                self._measure_if_due()
                 continue
             publication = stream.read_publication()
             missed = publication.count - self._seen - 1
@@ -472,7 +490,7 @@ class Life:
                 publication.count,
                 None if first is None else first.count,
             )
-            self._publish_figures()
+            self._measure_if_due()
 
 
 class Watchdog:

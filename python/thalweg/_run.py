@@ -242,7 +242,8 @@ class Monitor:
     def end(self) -> None:
         self._over.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            # It may be in the midst of somebody's log handler.
+            self._thread.join(_FORCED_S)
 
     def _main(self) -> None:
         has_failed = False
