@@ -118,6 +118,69 @@ class Forking(Failing):
             note(self, f"child ended with {os.waitstatus_to_exitcode(status)}")
 
 
+def fork_at(node, place):
+    """Fork at the place the parameters name, and let the child come back like the parent."""
+    if node.context.config.parameters["place"] == place:
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)
+            note(node, f"child ended with {os.waitstatus_to_exitcode(status)}")
+
+
+class ForkingKernel(Double):
+    kind = "test.forking_kernel"
+
+    def __init__(self, context):
+        super().__init__(context)
+        fork_at(self, "init")
+
+    def close(self):
+        fork_at(self, "close")
+
+
+class ForkingSource(thalweg.Source):
+    kind = "test.forking_source"
+
+    def __init__(self, context):
+        super().__init__(context)
+        fork_at(self, "init")
+
+    def open(self):
+        self.number = 0
+        fork_at(self, "open")
+
+    def read(self):
+        self.number += 1
+        if self.number > 3:
+            return None
+        if self.number == 2:
+            fork_at(self, "call")
+        return np.full(4, self.number)
+
+    def close(self):
+        note(self, "closed")
+        fork_at(self, "close")
+
+
+class ForkingSink(thalweg.Sink):
+    kind = "test.forking_sink"
+
+    def __init__(self, context):
+        super().__init__(context)
+        fork_at(self, "init")
+
+    def open(self):
+        fork_at(self, "open")
+
+    def consume(self, value):
+        if value[0] == 2:
+            fork_at(self, "call")
+
+    def close(self):
+        note(self, "closed")
+        fork_at(self, "close")
+
+
 class Chatting(Double):
     """Prints what looks like a report, and unfinished lines, all the time."""
 

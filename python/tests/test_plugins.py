@@ -26,12 +26,14 @@ REGISTRY = thalweg.get_default_registry().extended(
     sources=[
         plugin_classes.Numbers,
         plugin_classes.Pairs,
+        plugin_classes.ForkingSource,
         plugin_classes.Sleeper,
         plugin_classes.SlowSource,
         plugin_classes.WrongShape,
     ],
     sinks=[
         plugin_classes.Recorder,
+        plugin_classes.ForkingSink,
         plugin_classes.Mirror,
         plugin_classes.SlowSink,
         plugin_classes.ClosingSink,
@@ -164,6 +166,49 @@ def test_a_forked_child_that_comes_back_is_ended(notes, capfd):
         assert not manager.failures
     assert lines(notes) == ["child ended with 1"]
     assert "forked child" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["init", "close"])
+def test_a_child_of_a_kernel_that_comes_back_from_elsewhere_is_ended(place, notes):
+    parameters = {"notes": str(notes), "place": place}
+    with started(with_neighbour("test.forking_kernel", **parameters)) as manager:
+        assert ask(manager, 5).tolist() == [10] * 4
+        assert not manager.failures
+    assert lines(notes) == ["child ended with 1"]
+
+
+@pytest.mark.parametrize("place", ["init", "open", "call", "close"])
+@pytest.mark.parametrize("role", ["source", "sink"])
+def test_a_child_of_an_endpoint_that_comes_back_is_ended(role, place, notes):
+    parameters = {"notes": str(notes), "place": place}
+    config = {"shared_memory": [stream("numbers")]}
+    kind = f"test.forking_{role}"
+    config[f"{role}s"] = [
+        {
+            "name": "culprit",
+            "kind": kind,
+            "stream": "numbers",
+            "process": "own",
+            "parameters": parameters,
+        }
+    ]
+    with started(config) as manager:
+        numbers = manager.get_stream("numbers")
+        if role == "source":
+            until(lambda: numbers.count == 3)
+        else:
+            for value in (1, 2, 3):
+                numbers.write(frame(value))
+                until(
+                    lambda value=value: (
+                        manager.sink_status()["culprit"]["frames_consumed"] == value
+                    )
+                )
+        assert not manager.failures
+        manager.stop()
+        assert numbers.count == 3
+    # The child closes nothing, and its end is not the end of the parent.
+    assert sorted(lines(notes)) == ["child ended with 1", "closed"]
 
 
 def test_what_a_plugin_prints_is_no_report(capfd):

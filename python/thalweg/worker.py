@@ -71,16 +71,25 @@ def _work() -> int:
         made.append(runner_of(document["role"], found, document, control))
         return made[0]
 
+    pid = os.getpid()
     status = _native.run_worker(build)
     for runner in made:
         try:
             runner.finish()
         except BaseException as problem:
+            _stay(pid)
             text = f"{type(problem).__name__}: {problem}"
             if status == 0:
                 _native.report_failure(text, "".join(traceback.format_exception(problem)))
             status = 1
+        _stay(pid)
     return status
+
+
+def _stay(pid: int) -> None:
+    """End a forked child that came back from the class: the run is its parent's."""
+    if os.getpid() != pid:
+        os._exit(1)
 
 
 def _settle() -> None:

@@ -5,8 +5,8 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use thalweg::kernels::{FrameInputs, Kernel, NodeError};
 use thalweg::pipeline::runtime::Assignment;
 use thalweg::{ArrayMut, Stream};
-use thalweg_os::{fork, process};
 
+use super::own_process::OwnProcess;
 use super::raised::{finalized, raised};
 use crate::buffer::slots::{LentSlot, ReadSlots, WriteSlots};
 
@@ -22,7 +22,7 @@ pub(super) struct PythonKernel {
     /// Auxiliary arrays by alias; the same object for every frame.
     by_alias: Py<PyDict>,
     outputs: Vec<WriteSlots>,
-    fork_generation: u64,
+    process: OwnProcess,
 }
 
 struct Auxiliary {
@@ -31,7 +31,11 @@ struct Auxiliary {
 }
 
 impl PythonKernel {
-    pub(super) fn new(runner: &Bound<'_, PyAny>, assignment: &Assignment<'_>) -> PyResult<Self> {
+    pub(super) fn new(
+        runner: &Bound<'_, PyAny>,
+        assignment: &Assignment<'_>,
+        process: OwnProcess,
+    ) -> PyResult<Self> {
         let py = runner.py();
         let open = |name: &String| -> PyResult<Stream> {
             let opened = assignment.directory.open(name);
@@ -61,7 +65,7 @@ impl PythonKernel {
             outputs: outputs
                 .map(|name| Ok(WriteSlots::new(open(name)?)))
                 .collect::<PyResult<_>>()?,
-            fork_generation: fork::generation(),
+            process,
         })
     }
 
@@ -73,9 +77,7 @@ impl PythonKernel {
     ) -> PyResult<()> {
         let mut lent: Vec<LentSlot> = Vec::with_capacity(outputs.len());
         let outcome = self.call(py, inputs, outputs, &mut lent);
-        if fork::generation() != self.fork_generation {
-            leave_child(py);
-        }
+        self.process.stay(py);
         let mut taken_back = Ok(());
         for (slots, slot) in self.outputs.iter_mut().zip(&lent) {
             taken_back = taken_back.and(slots.take_back(py, slot));
@@ -138,18 +140,6 @@ fn copy_last(py: Python<'_>, stream: &Stream, array: &mut ArrayMut<'_>) -> PyRes
         stream.read_into_array(array, None).map(drop)
     })
     .map_err(crate::error::of_read)
-}
-
-/// A forked child that came back from the node: the frame is its parent's.
-fn leave_child(py: Python<'_>) -> ! {
-    let text = "a forked child of this node returned to the pipeline; it ends here\n";
-    let told = py.import("sys").and_then(|sys| {
-        let stderr = sys.getattr("stderr")?;
-        stderr.call_method1("write", (text,))?;
-        stderr.call_method0("flush")
-    });
-    drop(told);
-    process::end_at_once(1)
 }
 
 impl Kernel for PythonKernel {

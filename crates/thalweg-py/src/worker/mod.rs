@@ -3,6 +3,7 @@
 
 mod control;
 mod kernel;
+mod own_process;
 mod raised;
 mod sink;
 mod source;
@@ -20,6 +21,7 @@ use thalweg::pipeline::runtime::{
 
 pub(crate) use control::WorkerControl;
 use kernel::PythonKernel;
+use own_process::OwnProcess;
 use raised::{finalized, raised};
 use sink::PythonSink;
 use source::PythonSource;
@@ -59,16 +61,21 @@ fn build_node(build: &Bound<'_, PyAny>, assignment: &Assignment<'_>) -> PyResult
     });
     let directory = assignment.directory.clone();
     let control = WorkerControl::new(assignment.commands.clone(), directory);
-    let runner = build.call1((told.to_string(), control))?;
+    let process = OwnProcess::current();
+    let runner = build.call1((told.to_string(), control));
+    process.stay(build.py());
+    let runner = runner?;
     Ok(match assignment.role {
-        Role::Kernel => BuiltNode::Kernel(Box::new(PythonKernel::new(&runner, assignment)?)),
+        Role::Kernel => {
+            BuiltNode::Kernel(Box::new(PythonKernel::new(&runner, assignment, process)?))
+        }
         Role::Source => {
             let watchdog = watchdog(&runner, assignment, "read() or produce()", "read_timeout")?;
-            BuiltNode::Source(Box::new(PythonSource::new(&runner, watchdog)?))
+            BuiltNode::Source(Box::new(PythonSource::new(&runner, watchdog, process)?))
         }
         Role::Sink => {
             let watchdog = watchdog(&runner, assignment, "consume()", "consume_timeout")?;
-            BuiltNode::Sink(Box::new(PythonSink::new(&runner, watchdog)?))
+            BuiltNode::Sink(Box::new(PythonSink::new(&runner, watchdog, process)?))
         }
     })
 }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use thalweg::kernels::{NodeError, Sink, SinkContext, SinkFrame};
 
+use super::own_process::OwnProcess;
 use super::raised::{finalized, raised};
 use super::source::call;
 use super::watchdog::Watchdog;
@@ -14,14 +15,20 @@ pub(super) struct PythonSink {
     /// Takes the frame and what was published with it.
     step: Py<PyAny>,
     watchdog: Option<Watchdog>,
+    process: OwnProcess,
 }
 
 impl PythonSink {
-    pub(super) fn new(runner: &Bound<'_, PyAny>, watchdog: Option<Watchdog>) -> PyResult<Self> {
+    pub(super) fn new(
+        runner: &Bound<'_, PyAny>,
+        watchdog: Option<Watchdog>,
+        process: OwnProcess,
+    ) -> PyResult<Self> {
         Ok(Self {
             step: runner.getattr("step")?.unbind(),
             runner: runner.clone().unbind(),
             watchdog,
+            process,
         })
     }
 
@@ -39,6 +46,7 @@ impl PythonSink {
             frame.publish_ns,
             frame.origin_ns,
         ));
+        self.process.stay(py);
         if let Some(watchdog) = &self.watchdog {
             watchdog.end();
         }
@@ -48,7 +56,7 @@ impl PythonSink {
 
 impl Sink for PythonSink {
     fn open(&mut self, _context: &mut dyn SinkContext) -> Result<(), NodeError> {
-        call(&self.runner, "open")
+        call(&self.runner, "open", self.process)
     }
 
     fn consume(&mut self, frame: &SinkFrame<'_>) -> Result<(), NodeError> {
@@ -60,6 +68,6 @@ impl Sink for PythonSink {
     }
 
     fn close(&mut self) -> Result<(), NodeError> {
-        call(&self.runner, "close")
+        call(&self.runner, "close", self.process)
     }
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use thalweg::kernels::{NodeError, Produced, Source, SourceContext};
 use thalweg::{ArrayMut, PublishOptions};
 
+use super::own_process::OwnProcess;
 use super::raised::{finalized, raised};
 use super::watchdog::Watchdog;
 use crate::buffer::import::Buffer;
@@ -16,6 +17,7 @@ pub(super) struct PythonSource {
     /// Whether `step` returns frames: arrays of the stream's dtype and shape, or `None`.
     returns_frames: bool,
     watchdog: Option<Watchdog>,
+    process: OwnProcess,
 }
 
 /// What a call came to.
@@ -26,12 +28,17 @@ enum Stepped {
 }
 
 impl PythonSource {
-    pub(super) fn new(runner: &Bound<'_, PyAny>, watchdog: Option<Watchdog>) -> PyResult<Self> {
+    pub(super) fn new(
+        runner: &Bound<'_, PyAny>,
+        watchdog: Option<Watchdog>,
+        process: OwnProcess,
+    ) -> PyResult<Self> {
         Ok(Self {
             step: runner.getattr("step")?.unbind(),
             returns_frames: runner.getattr("returns_frames")?.extract()?,
             runner: runner.clone().unbind(),
             watchdog,
+            process,
         })
     }
 
@@ -40,6 +47,7 @@ impl PythonSource {
             watchdog.begin();
         }
         let outcome = self.step.bind(py).call0();
+        self.process.stay(py);
         if let Some(watchdog) = &self.watchdog {
             watchdog.end();
         }
@@ -69,7 +77,7 @@ impl Source for PythonSource {
     }
 
     fn open(&mut self, _context: &mut dyn SourceContext) -> Result<(), NodeError> {
-        call(&self.runner, "open")
+        call(&self.runner, "open", self.process)
     }
 
     fn produce(
@@ -101,14 +109,15 @@ impl Source for PythonSource {
     }
 
     fn close(&mut self) -> Result<(), NodeError> {
-        call(&self.runner, "close")
+        call(&self.runner, "close", self.process)
     }
 }
 
 /// Calls a method of a runner.
-pub(super) fn call(runner: &Py<PyAny>, method: &str) -> Result<(), NodeError> {
+pub(super) fn call(runner: &Py<PyAny>, method: &str, process: OwnProcess) -> Result<(), NodeError> {
     Python::try_attach(|py| {
         let called = runner.bind(py).call_method0(method);
+        process.stay(py);
         called.map(drop).map_err(|exception| raised(py, &exception))
     })
     .unwrap_or_else(|| Err(finalized()))
