@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -64,6 +65,57 @@ def test_a_view_of_an_unwritten_stream_begins_as_zeros():
                 array[0] += 1
         assert shm.read().tolist() == [8, 0, 0]
         assert shm.count == 8
+
+
+class Weighed:
+    """Something whose end can be seen."""
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+def test_a_block_keeps_no_variable_of_its_function_alive(shm, kind):
+    weighed = Weighed()
+    seen = weakref.ref(weighed)
+    with shm.locked(), scope_of(shm, kind) as array:
+        array[...] = 2
+    del weighed
+    assert seen() is None
+    assert not array.flags.writeable and (shm.read() == 2).all()
+
+
+def test_a_block_in_a_generator_keeps_no_variable_of_it_alive(shm):
+    def frames():
+        weighed = Weighed()
+        yield weakref.ref(weighed)
+        with shm.loan() as array:
+            array[...] = 2
+        del weighed
+        yield array
+
+    running = frames()
+    seen = next(running)
+    assert next(running) is not None and seen() is None
+
+
+def test_a_block_empties_no_namespace(shm):
+    weighed = Weighed()
+    mine = locals()
+    with shm.loan() as array:
+        array[...] = 2
+    assert mine["weighed"] is weighed
+    script = "with shm.loan() as array:\n    array[...] = value\nafter = value"
+    for is_one in (True, False):
+        outer = {"shm": shm, "value": 3}
+        inner = outer if is_one else {"value": 3}
+        exec(script, outer, inner)
+        assert inner["after"] == 3 and not inner["array"].flags.writeable
+
+    class Namespace:
+        value = 4
+        with shm.loan() as array:
+            array[...] = value
+
+    assert Namespace.value == 4 and not Namespace.array.flags.writeable
+    assert (shm.read() == 4).all()
 
 
 def test_changes_in_place_may_overlap(shm):

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use thalweg::shm::stream::error::{LockError, WriteError};
@@ -253,11 +254,41 @@ fn is_local_variable(object: &Bound<'_, PyAny>) -> bool {
     let locals = unsafe { ffi::PyEval_GetLocals() };
     // SAFETY: null, or an object that its frame keeps alive.
     let locals = unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), locals) };
-    locals.is_some_and(|locals| {
-        locals
-            .cast::<PyDict>()
-            .is_ok_and(|locals| locals.values().iter().any(|value| value.is(object)))
-    })
+    let Some(Ok(locals)) = locals.as_ref().map(|locals| locals.cast::<PyDict>()) else {
+        return false;
+    };
+    let is_found = locals.iter().any(|(_, value)| value.is(object));
+    if is_cache(locals) {
+        locals.clear();
+    }
+    is_found
+}
+
+/// Whether `locals`, of the running function, is a dictionary that the interpreter has filled for
+/// us and keeps until the function returns, with everything that its variables had when we asked.
+fn is_cache(locals: &Bound<'_, PyDict>) -> bool {
+    // Held by the frame and by us. What somebody else has, such as a function that called
+    // `locals()`, is theirs, and so is the namespace of a module or a class.
+    references(locals) == FRAME_AND_OURS && runs_function(locals.py())
+}
+
+const FRAME_AND_OURS: isize = 2;
+
+/// `CO_OPTIMIZED` in the flags of code: its variables are no dictionary.
+const OPTIMIZED: u32 = 1;
+
+/// Whether the code that runs is that of a function, whose variables lie elsewhere than in the
+/// dictionary one gets of them.
+fn runs_function(py: Python<'_>) -> bool {
+    // SAFETY: the interpreter is attached; a borrowed reference, or null where no Python runs.
+    let frame = unsafe { ffi::PyEval_GetFrame() };
+    // SAFETY: null, or an object that its thread keeps alive while the function runs.
+    let frame = unsafe { Bound::from_borrowed_ptr_or_opt(py, frame.cast()) };
+    let flags = frame.map(|frame| {
+        let code = frame.getattr(intern!(py, "f_code"))?;
+        code.getattr(intern!(py, "co_flags"))?.extract::<u32>()
+    });
+    matches!(flags, Some(Ok(flags)) if flags & OPTIMIZED != 0)
 }
 
 /// How many references to `object` there are.
