@@ -1,7 +1,7 @@
 //! One input stream of a worker: the frame at hand, borrowed in place where possible.
 
 use thalweg_kernels::OwnedArray;
-use thalweg_shm::stream::error::BorrowError;
+use thalweg_shm::stream::error::{BorrowError, ReadError};
 use thalweg_shm::{ArrayRef, Frame, Publication, Stream};
 
 /// A frame could not be taken.
@@ -22,6 +22,8 @@ pub(super) struct Input {
     is_at_hand: bool,
     /// Count of the newest frame that was used or given up.
     settled: u64,
+    /// Count of the newest frame that was found given up by its writer: only a later one is news.
+    abandoned: u64,
 }
 
 impl Input {
@@ -38,12 +40,19 @@ impl Input {
             publication: Publication::default(),
             is_at_hand: false,
             settled: 0,
+            abandoned: 0,
         })
     }
 
     /// Whether there is a publication newer than the last one looked at.
     pub(super) fn has_news(&self) -> bool {
-        self.stream.count() > self.publication.count
+        self.stream.count() > self.looked_at()
+    }
+
+    /// Count of the newest frame looked at, whether or not its writer had given it up: what to wait
+    /// beyond.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.publication.count.max(self.abandoned)
     }
 
     /// Whether a frame was taken and not given back yet.
@@ -104,24 +113,35 @@ impl Input {
     fn take_newest(&mut self) -> Result<bool, InputError> {
         // The old frame's ticket first: a stream with one ticket has none left otherwise.
         self.frame = None;
+        // Before the look: a frame that comes after it is news, whatever the look finds.
+        let count = self.stream.count();
         match self.stream.borrow() {
             Ok(frame) => {
                 self.publication = frame.publication();
                 self.frame = Some(frame);
             }
             // Given up by its writer: wait for the next.
-            Err(BorrowError::Inconsistent { .. } | BorrowError::Empty { .. }) => return Ok(false),
+            Err(BorrowError::Inconsistent { .. } | BorrowError::Empty { .. }) => {
+                self.abandoned = count;
+                return Ok(false);
+            }
             // No ticket for us: a copy does as well.
             Err(
                 BorrowError::Limit { .. }
                 | BorrowError::TooFewSlots { .. }
                 | BorrowError::ReadOnly { .. },
             ) => {
-                let publication = self
+                let read = self
                     .stream
-                    .read_into_array(&mut self.copy.as_array_mut(), None)
-                    .map_err(|error| self.error(&error))?;
-                self.publication = publication;
+                    .read_into_array(&mut self.copy.as_array_mut(), None);
+                match read {
+                    Ok(publication) => self.publication = publication,
+                    Err(ReadError::Inconsistent { .. }) => {
+                        self.abandoned = count;
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(self.error(&error)),
+                }
             }
             Err(error) => return Err(self.error(&error)),
         }
@@ -191,6 +211,69 @@ impl Input {
         InputError {
             name: self.stream.header().name.clone(),
             message: error.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_os::clock::deadline_after;
+    use thalweg_shm::stream::error::WaitError;
+    use thalweg_shm::{
+        DType, Patience, PublishOptions, StreamDirectory, StreamOptions, WaitPolicy,
+    };
+
+    use super::*;
+
+    fn publish(stream: &Stream, element: f32) {
+        let elements = [element];
+        let frame = ArrayRef::from_slice(&elements, &[1]);
+        let options = PublishOptions::default();
+        stream.write(frame, options, Patience::ENDLESS).unwrap();
+    }
+
+    fn give_up(stream: &Stream) {
+        stream.loan(Patience::ENDLESS).unwrap().abort();
+    }
+
+    #[test]
+    fn a_frame_that_was_given_up_is_no_news_and_the_next_one_is() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        // Frames are borrowed where there are enough slots, else copied.
+        for slots in [4, 2] {
+            let options = StreamOptions {
+                strict: true,
+                slots,
+                ..StreamOptions::new(DType::Float32, &[1])
+            };
+            let directory = StreamDirectory::new(folder.path());
+            let name = format!("strict_{slots}");
+            let stream = directory.create(&name, &options).unwrap();
+            let mut input = Input::new(directory.open(&name).unwrap()).unwrap();
+            for round in 1..=3u64 {
+                publish(&stream, 2.0 * round as f32);
+                give_up(&stream);
+                assert!(input.has_news());
+                assert_eq!(input.refresh().unwrap(), None);
+                assert!(!input.has_news(), "looked at already");
+                let waited = input.stream.wait_for_frame(
+                    input.looked_at(),
+                    WaitPolicy::Park,
+                    Patience::until(deadline_after(std::time::Duration::from_millis(5))),
+                );
+                assert!(
+                    matches!(waited, Err(WaitError::TimedOut { .. })),
+                    "{waited:?}"
+                );
+                publish(&stream, 2.0 * round as f32 + 1.0);
+                assert!(input.has_news());
+                // The one that was given up was missed.
+                assert_eq!(input.refresh().unwrap(), Some(1));
+                assert_eq!(input.seen(), 2 * round);
+                let elements = input.array().to_vec::<f32>().unwrap();
+                assert_eq!(elements, [2.0 * round as f32 + 1.0]);
+                input.release();
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ fn consume_all(
         };
         let waited = input
             .stream
-            .wait_for_frame(input.seen(), worker.order.wait, patience);
+            .wait_for_frame(input.looked_at(), worker.order.wait, patience);
         if let Trigger::Interrupted = trigger(waited)? {
             continue;
         }

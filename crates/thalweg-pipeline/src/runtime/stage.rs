@@ -103,7 +103,7 @@ fn wait(stages: &[Stage], external: &[Vec<usize>]) -> Result<(), WorkerFailure> 
         awaited.extend(
             missing
                 .take(needed)
-                .map(|input| (&input.stream, input.seen(), policy)),
+                .map(|input| (&input.stream, input.looked_at(), policy)),
         );
         let stage_ns = stage.skew_deadline_ns();
         deadline_ns = match (deadline_ns, stage_ns) {
@@ -117,10 +117,10 @@ fn wait(stages: &[Stage], external: &[Vec<usize>]) -> Result<(), WorkerFailure> 
         interrupt: Some(&interrupt),
     };
     if awaited.is_empty() {
-        // Everything has news, and a frame of it turned out to have been given up.
+        // Everything has news by now, or waits for other stages.
         awaited.extend(stages.iter().flat_map(|stage| {
             let inputs = stage.triggers.iter();
-            inputs.map(|input| (&input.stream, input.seen(), stage.worker.order.wait))
+            inputs.map(|input| (&input.stream, input.looked_at(), stage.worker.order.wait))
         }));
     }
     let waited = match awaited.as_slice() {
@@ -329,11 +329,12 @@ fn start_preparers(
             let prepared = preparer.prepare(input.array())?;
             kernel.install(index, prepared);
         }
-        let own = Input::new(input.stream.duplicate())?;
+        let mut own = Input::new(input.stream.duplicate())?;
+        own.skip_to(seen);
         let sender = sender.clone();
         std::thread::Builder::new()
             .name(format!("prepare-{index}"))
-            .spawn(move || keep_preparing(index, preparer.as_mut(), own, seen, &sender))
+            .spawn(move || keep_preparing(index, preparer.as_mut(), own, &sender))
             .map_err(|error| {
                 WorkerFailure::of(format!(
                     "cannot start the preparing thread of {:?}: {error}",
@@ -344,28 +345,81 @@ fn start_preparers(
     Ok(receiver)
 }
 
-/// Ends with the process: a wait for a matrix that never changes has nobody to end it.
+/// Ends with the process: a wait for a matrix that never changes has nobody to end it. What was
+/// published until `input` was made to skip it is prepared already.
 fn keep_preparing(
     index: usize,
     preparer: &mut dyn Preparer,
     mut input: Input,
-    prepared_count: u64,
     sender: &SyncSender<Prepared>,
 ) {
-    let mut seen = prepared_count;
     loop {
-        let outcome = input
-            .stream
-            .wait_for_frame(seen, WaitPolicy::Park, Patience::ENDLESS)
-            .map_err(WorkerFailure::of)
-            .and_then(|_| Ok(input.refresh()?))
-            .and_then(|_| Ok(preparer.prepare(input.array())?))
-            .map(|prepared| (index, prepared));
-        seen = input.seen().max(seen);
+        let outcome = match prepare_next(preparer, &mut input) {
+            Ok(Some(prepared)) => Ok((index, prepared)),
+            // Given up by its writer: what was prepared before is what counts.
+            Ok(None) => continue,
+            Err(failure) => Err(failure),
+        };
         input.release();
         let is_last = outcome.is_err();
         if sender.send(outcome).is_err() || is_last {
             return;
         }
+    }
+}
+
+/// Waits for the next publication of `input` and prepares it, unless it was given up.
+fn prepare_next(
+    preparer: &mut dyn Preparer,
+    input: &mut Input,
+) -> Result<Option<Box<dyn Any + Send>>, WorkerFailure> {
+    input
+        .stream
+        .wait_for_frame(input.looked_at(), WaitPolicy::Park, Patience::ENDLESS)
+        .map_err(WorkerFailure::of)?;
+    if input.refresh()?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(preparer.prepare(input.array())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_kernels::NodeError;
+    use thalweg_shm::{DType, StreamDirectory, StreamOptions};
+
+    use super::*;
+
+    struct FirstElement;
+
+    impl Preparer for FirstElement {
+        fn prepare(&mut self, array: ArrayRef<'_>) -> Result<Box<dyn Any + Send>, NodeError> {
+            Ok(Box::new(array.to_vec::<f32>()?[0]))
+        }
+    }
+
+    #[test]
+    fn what_a_writer_has_given_up_is_not_prepared() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options = StreamOptions {
+            strict: true,
+            ..StreamOptions::new(DType::Float32, &[1])
+        };
+        let directory = StreamDirectory::new(folder.path());
+        let stream = directory.create("matrix", &options).unwrap();
+        let mut input = Input::new(directory.open("matrix").unwrap()).unwrap();
+        let publish = |element: f32| {
+            let elements = [element];
+            let frame = ArrayRef::from_slice(&elements, &[1]);
+            let options = PublishOptions::default();
+            stream.write(frame, options, Patience::ENDLESS).unwrap();
+        };
+        publish(1.0);
+        stream.loan(Patience::ENDLESS).unwrap().abort();
+        let mut next = || prepare_next(&mut FirstElement, &mut input).unwrap();
+        assert!(next().is_none());
+        publish(2.0);
+        let prepared = next().unwrap().downcast::<f32>().unwrap();
+        assert_eq!(*prepared, 2.0);
     }
 }
