@@ -90,9 +90,7 @@ fn produce_by_itself(
         auxiliary,
         outputs,
     };
-    let produced = source
-        .produce(&mut context, &mut [])
-        .map_err(WorkerFailure::of)?;
+    let produced = source.produce(&mut context, &mut [])?;
     match produced {
         Produced::Frame { .. } => {
             if let Some(first) = outputs.first() {
@@ -267,5 +265,45 @@ impl SourceContext for Context<'_> {
         fill: FillOutput<'_>,
     ) -> Result<Publication, NodeError> {
         write_slot(self.worker, self.outputs, index, options, fill)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes its outputs by itself.
+    struct Scripted<F>(F);
+
+    impl<F> Source for Scripted<F>
+    where
+        F: FnMut(&mut dyn SourceContext) -> Result<Produced, NodeError> + Send,
+    {
+        fn writes_outputs(&self) -> bool {
+            true
+        }
+
+        fn produce(
+            &mut self,
+            context: &mut dyn SourceContext,
+            _outputs: &mut [ArrayMut<'_>],
+        ) -> Result<Produced, NodeError> {
+            (self.0)(context)
+        }
+    }
+
+    #[test]
+    fn an_exception_of_a_source_that_writes_by_itself_keeps_its_traceback() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let worker = Worker::in_test(folder.path());
+        let mut source = Scripted(|_: &mut dyn SourceContext| {
+            Err(NodeError::Raised {
+                message: "ValueError: no camera".to_owned(),
+                traceback: "camera.py, line 3".to_owned(),
+            })
+        });
+        let failure = produce_by_itself(&worker, &mut source, &[], &[]).unwrap_err();
+        assert_eq!(failure.error, "ValueError: no camera");
+        assert_eq!(failure.traceback.as_deref(), Some("camera.py, line 3"));
     }
 }

@@ -84,6 +84,32 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// A worker without a supervisor, told to run, with counters and streams in `folder`.
+    #[cfg(test)]
+    pub(super) fn in_test(folder: &std::path::Path) -> Self {
+        let order = serde_json::json!({
+            "row": 0,
+            "spec": {
+                "name": "node", "kind": "test.node", "inputs": [], "auxiliary": [], "outputs": [],
+                "operation": null, "parameters": {}, "base_dir": "",
+            },
+            "inputs": [], "auxiliary": [], "outputs": [],
+            "any_trigger": false, "propagate_frame_id": false, "matching": null,
+            "wait": "park", "deadline_ns": null, "poll_interval_ns": 1_000_000,
+        });
+        let worker = Self {
+            order: serde_json::from_value(order).unwrap(),
+            counters: Arc::new(Counters::create(folder, 1).unwrap()),
+            directory: StreamDirectory::new(folder),
+            placement: PlacementReport::default(),
+            figure_values: Vec::new(),
+            has_run: false,
+        };
+        let command = &worker.counters().command;
+        command.store(command::RUN, Ordering::Relaxed);
+        worker
+    }
+
     /// This node's counters.
     pub(super) fn counters(&self) -> &NodeCounters {
         self.counters.node(self.order.row)
