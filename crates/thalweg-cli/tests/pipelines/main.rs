@@ -3,6 +3,7 @@
 
 mod changes;
 mod commands;
+mod endings;
 mod given_up;
 mod groups;
 mod hosts;

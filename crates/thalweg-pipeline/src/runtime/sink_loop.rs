@@ -8,7 +8,7 @@ use thalweg_shm::Patience;
 use thalweg_shm::counters::command;
 use thalweg_shm::{ArrayMut, Publication, PublishOptions, Stream};
 
-use super::beside::{read_newest, write_slot};
+use super::beside::{cut_short, read_newest, write_slot};
 use super::worker::{Trigger, Worker, WorkerFailure, add, trigger};
 
 /// Runs `sink` until told to stop.
@@ -20,6 +20,7 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
         auxiliary: &auxiliary,
         outputs: &outputs,
         origin_ns: None,
+        is_cut_short: false,
     });
     let outcome = match opened {
         Ok(()) => consume_all(worker, sink.as_mut(), &auxiliary, &outputs),
@@ -78,11 +79,14 @@ fn consume_all(
             auxiliary,
             outputs,
             origin_ns: Some(publication.origin_ns).filter(|&origin_ns| origin_ns != 0),
+            is_cut_short: false,
         };
-        sink.consume_with(
-            &SinkFrame::new(input.array(), publication, missed),
-            &mut context,
-        )?;
+        let frame = SinkFrame::new(input.array(), publication, missed);
+        match sink.consume_with(&frame, &mut context) {
+            // Whatever it says about that: there is nothing wrong with it.
+            Err(_) if context.is_cut_short => continue,
+            outcome => outcome?,
+        }
         let ended_ns = monotonic_ns();
         worker.counters().busy_since_ns.store(0, Ordering::Relaxed);
         input.release();
@@ -110,6 +114,8 @@ struct Context<'a> {
     outputs: &'a [Stream],
     /// When the data of the frame being consumed entered the system.
     origin_ns: Option<u64>,
+    /// True once an output had no room until the worker had to end.
+    is_cut_short: bool,
 }
 
 impl SinkContext for Context<'_> {
@@ -143,6 +149,10 @@ impl SinkContext for Context<'_> {
             origin_ns: options.origin_ns.or(self.origin_ns),
             ..options
         };
-        write_slot(self.worker, self.outputs, index, options, fill)
+        let written = write_slot(self.worker, self.outputs, index, options, fill)?;
+        written.ok_or_else(|| {
+            self.is_cut_short = true;
+            cut_short(index)
+        })
     }
 }

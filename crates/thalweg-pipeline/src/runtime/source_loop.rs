@@ -10,7 +10,7 @@ use thalweg_shm::counters::command;
 use thalweg_shm::stream::error::WaitError;
 use thalweg_shm::{ArrayMut, Loan, Patience, Publication, PublishOptions, Stream, WaitPolicy};
 
-use super::beside::{failed, read_newest, stream, write_slot};
+use super::beside::{cut_short, failed, lend, read_newest, stream, write_slot};
 use super::message::WorkerReport;
 use super::pipes::{report, wait_for_go};
 use super::worker::{Worker, WorkerFailure, add};
@@ -29,6 +29,7 @@ pub(super) fn run_source(
         worker,
         auxiliary: &auxiliary,
         outputs: &[],
+        is_cut_short: false,
     });
     let outcome = match opened {
         Ok(()) => produce_all(worker, source.as_mut(), &auxiliary, &outputs),
@@ -89,8 +90,13 @@ fn produce_by_itself(
         worker,
         auxiliary,
         outputs,
+        is_cut_short: false,
     };
-    let produced = source.produce(&mut context, &mut [])?;
+    let produced = match source.produce(&mut context, &mut []) {
+        // Whatever it says about that: there is nothing wrong with it.
+        Err(_) if context.is_cut_short => Produced::Nothing,
+        outcome => outcome?,
+    };
     match produced {
         Produced::Frame { .. } => {
             if let Some(first) = outputs.first() {
@@ -117,7 +123,12 @@ fn produce(
     let began_ns = monotonic_ns();
     let mut loans: SmallVec<[Loan; FEW]> = SmallVec::new();
     for output in outputs {
-        loans.push(output.loan(Patience::ENDLESS).map_err(WorkerFailure::of)?);
+        // Nothing was produced yet that a pause could lose.
+        let interrupt = || worker.is_interrupted();
+        let Some(loan) = lend(output, &interrupt).map_err(WorkerFailure::of)? else {
+            return Ok(Produced::Nothing);
+        };
+        loans.push(loan);
     }
     let mut arrays: SmallVec<[ArrayMut<'_>; FEW]> = SmallVec::new();
     for loan in &mut loans {
@@ -127,6 +138,7 @@ fn produce(
         worker,
         auxiliary,
         outputs: &[],
+        is_cut_short: false,
     };
     let produced = loop {
         let produced = source.produce(&mut context, &mut arrays)?;
@@ -172,6 +184,8 @@ struct Context<'a> {
     auxiliary: &'a [Stream],
     /// Those the source writes by itself; none of a source that is lent slots.
     outputs: &'a [Stream],
+    /// True once an output had no room until the worker had to end.
+    is_cut_short: bool,
 }
 
 impl Context<'_> {
@@ -264,7 +278,11 @@ impl SourceContext for Context<'_> {
         options: PublishOptions,
         fill: FillOutput<'_>,
     ) -> Result<Publication, NodeError> {
-        write_slot(self.worker, self.outputs, index, options, fill)
+        let written = write_slot(self.worker, self.outputs, index, options, fill)?;
+        written.ok_or_else(|| {
+            self.is_cut_short = true;
+            cut_short(index)
+        })
     }
 }
 

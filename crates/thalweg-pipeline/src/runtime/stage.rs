@@ -12,6 +12,7 @@ use thalweg_shm::counters::command;
 use thalweg_shm::stream::error::WaitError;
 use thalweg_shm::{ArrayMut, ArrayRef, Loan, Patience, PublishOptions, Stream, WaitPolicy};
 
+use super::beside::lend_until_stop;
 use super::input::Input;
 use super::skew::{Skew, take_matching};
 use super::worker::{Worker, WorkerFailure, add};
@@ -61,7 +62,7 @@ pub(super) fn run_stages(mut stages: Vec<Stage>) -> Result<(), WorkerFailure> {
         }
         if has_computed {
             wait_began_ns = monotonic_ns();
-        } else {
+        } else if !stages.iter().any(|stage| stage.worker.is_interrupted()) {
             wait(&stages, &external)?;
         }
     }
@@ -200,10 +201,13 @@ impl Stage {
             let (index, value) = outcome?;
             self.kernel.install(index, value);
         }
-        self.compute(wait_began_ns)?;
+        let has_computed = self.compute(wait_began_ns)?;
         for input in &mut self.triggers {
             // Held only as long as needed: others want tickets, too.
             input.release();
+        }
+        if !has_computed {
+            return Ok(false);
         }
         let kernel = &self.kernel;
         self.worker.publish_figures(|values| kernel.figures(values));
@@ -249,10 +253,15 @@ impl Stage {
         Ok(new >= needed)
     }
 
-    fn compute(&mut self, wait_began_ns: u64) -> Result<(), WorkerFailure> {
+    /// Computes a frame of what is at hand; false if the end has to come before there is room for it.
+    fn compute(&mut self, wait_began_ns: u64) -> Result<bool, WorkerFailure> {
         let mut loans: SmallVec<[Loan; FEW]> = SmallVec::new();
         for output in &self.outputs {
-            loans.push(output.loan(Patience::ENDLESS).map_err(WorkerFailure::of)?);
+            // The triggers are taken: a pause must not lose them.
+            match lend_until_stop(&self.worker, output).map_err(WorkerFailure::of)? {
+                Some(loan) => loans.push(loan),
+                None => return Ok(false),
+            }
         }
         let triggers: SmallVec<[ArrayRef<'_>; FEW]> =
             self.triggers.iter().map(Input::array).collect();
@@ -308,7 +317,7 @@ impl Stage {
             // `is_drained`.
             counters.input_count.store(first.seen(), Ordering::Release);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
