@@ -1,7 +1,13 @@
 //! How workers end whatever they are at, by themselves.
 
-use super::support::{Scratch, WATCHDOG, node, read_after, soon, wait_until, write};
+use std::path::Path;
+
+use thalweg::pipeline::config::PipelineConfig;
+use thalweg::pipeline::runtime::{NodeHost, ObservedRun, Pipeline, WorkerProgram};
 use thalweg::{LosslessReader, WaitPolicy};
+use thalweg_os::clock::{deadline_after, monotonic_ns};
+
+use super::support::{Scratch, WATCHDOG, node, read_after, soon, wait_until, write};
 
 const YAML: &str = "
 shared_memory:
@@ -57,4 +63,49 @@ fn a_lossless_reader_that_stopped_reading_keeps_no_worker_from_its_end() {
     assert!(pipeline.failures().is_empty());
     assert_eq!(output.count(), 3, "no room for the fourth");
     drop(idle);
+}
+
+#[test]
+fn a_source_that_was_ready_ends_by_itself_when_the_start_fails() {
+    let scratch = Scratch::new();
+    let yaml = "
+shared_memory:
+  - {name: ramp, shape: [2], dtype: float32}
+sources:
+  - {name: lent, kind: synthetic.array, stream: ramp, parameters: {pattern: ramp, rate_hz: 1000}}
+sinks:
+  - {name: display, kind: example.display, stream: ramp}
+";
+    let config = PipelineConfig::from_yaml_str(yaml, Path::new("test.yaml")).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let word = files.path().join("word");
+    // Never ready, and failed as soon as it gets the word.
+    let wait = format!(
+        "until [ -e {} ]; do sleep 0.01; done; exit 3",
+        word.display()
+    );
+    let host = NodeHost::Program {
+        program: WorkerProgram {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), wait],
+        },
+        plugin: serde_json::json!({"module": "plugins", "qualname": "Display"}),
+    };
+    let mut options = scratch.options();
+    options.hosts.insert("display".to_owned(), host);
+    let mut pipeline = Pipeline::new(config, &thalweg::registry(), options).unwrap();
+    pipeline.build().unwrap();
+    let mut run = ObservedRun::all(&scratch.directory()).unwrap().remove(0);
+    let watching = std::thread::spawn(move || {
+        let end_ns = deadline_after(WATCHDOG);
+        while run.look().nodes[0].ready_ns == 0 && monotonic_ns() < end_ns {
+            std::thread::yield_now();
+        }
+        std::fs::write(word, "").unwrap();
+    });
+    let error = pipeline.start().unwrap_err().to_string();
+    watching.join().unwrap();
+    assert!(error.contains("exited with code 3"), "{error}");
+    // It closed what it had opened.
+    assert_eq!(node(&mut pipeline, "lent").exit_code, Some(0));
 }

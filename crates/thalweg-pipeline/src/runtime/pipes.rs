@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use thalweg_kernels::NodeError;
+use thalweg_os::clock::monotonic_ns;
 use thalweg_os::descriptor;
 
 use super::message::{GO, WorkerOrder, WorkerReport};
@@ -12,6 +14,9 @@ use super::worker::WorkerFailure;
 
 /// Longest report that can be given up rather than waited for: what a pipe with room takes at once.
 const MAX_OPTIONAL_BYTES: usize = 4096;
+
+/// How often a source that waits for its start looks whether it is to end instead.
+const GO_SLICE_NS: u64 = 50_000_000;
 
 struct Pipes {
     orders: Mutex<BufReader<File>>,
@@ -31,7 +36,9 @@ pub(super) fn take_order() -> Result<WorkerOrder, WorkerFailure> {
     });
     // Ends a line that something left unfinished on standard output while the process started.
     pipes.write(b"\n").map_err(WorkerFailure::of)?;
-    let line = read_line(pipes).map_err(WorkerFailure::of)?;
+    let mut orders = pipes.orders.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = read_line(&mut orders).map_err(WorkerFailure::of)?;
+    drop(orders);
     serde_json::from_str(&line).map_err(|error| {
         WorkerFailure::of(format!(
             "the order of the supervisor is not readable: {error}"
@@ -39,11 +46,36 @@ pub(super) fn take_order() -> Result<WorkerOrder, WorkerFailure> {
     })
 }
 
-/// Waits for the supervisor's word that everybody is ready.
-pub(super) fn wait_for_go() -> Result<(), WorkerFailure> {
-    let line = read_line(pipes()?).map_err(WorkerFailure::of)?;
+/// Waits for the supervisor's word that everybody is ready; false if `is_told_to_stop` comes first.
+pub(super) fn wait_for_go(is_told_to_stop: impl Fn() -> bool) -> Result<bool, WorkerFailure> {
+    let mut input = pipes()?
+        .orders
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    await_go(&mut input, is_told_to_stop)
+}
+
+fn await_go(
+    input: &mut BufReader<File>,
+    is_told_to_stop: impl Fn() -> bool,
+) -> Result<bool, WorkerFailure> {
+    // It may have come together with the order.
+    while input.buffer().is_empty() {
+        if is_told_to_stop() {
+            return Ok(false);
+        }
+        let slice_end_ns = monotonic_ns() + GO_SLICE_NS;
+        let pipe = input.get_ref().as_fd();
+        let readable = descriptor::wait_readable(&[pipe], Some(slice_end_ns));
+        if readable.map_err(WorkerFailure::of)?.contains(&true) {
+            break;
+        }
+    }
+    let line = read_line(input).map_err(WorkerFailure::of)?;
     if line == GO {
-        Ok(())
+        Ok(true)
+    } else if is_told_to_stop() {
+        Ok(false)
     } else {
         Err(WorkerFailure::of(
             "the supervisor went away before the start",
@@ -98,9 +130,8 @@ fn pipes() -> Result<&'static Pipes, WorkerFailure> {
         .ok_or_else(|| WorkerFailure::of("this process is no worker: it has no order"))
 }
 
-fn read_line(pipes: &Pipes) -> io::Result<String> {
+fn read_line(input: &mut BufReader<File>) -> io::Result<String> {
     let mut line = String::new();
-    let mut input = pipes.orders.lock().unwrap_or_else(PoisonError::into_inner);
     input.read_line(&mut line)?;
     Ok(line)
 }
@@ -109,4 +140,45 @@ fn line_of(report: &WorkerReport) -> io::Result<String> {
     let mut line = serde_json::to_string(report)?;
     line.push('\n');
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn pipe() -> (BufReader<File>, io::PipeWriter) {
+        let (reader, writer) = io::pipe().unwrap();
+        (BufReader::new(File::from(OwnedFd::from(reader))), writer)
+    }
+
+    #[test]
+    fn the_word_is_heard_with_the_order_and_after_it() {
+        let (mut input, mut supervisor) = pipe();
+        supervisor
+            .write_all(format!("order\n{GO}").as_bytes())
+            .unwrap();
+        assert_eq!(read_line(&mut input).unwrap(), "order\n");
+        assert!(await_go(&mut input, || false).unwrap());
+        let late = std::thread::spawn(move || supervisor.write_all(GO.as_bytes()));
+        assert!(await_go(&mut input, || false).unwrap());
+        late.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_the_word() {
+        let (mut input, supervisor) = pipe();
+        let is_told = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| await_go(&mut input, || is_told.load(Ordering::Relaxed)));
+            is_told.store(true, Ordering::Relaxed);
+            assert!(!waiting.join().unwrap().unwrap());
+        });
+        // Without a word or a stop nobody wants anything any more.
+        drop(supervisor);
+        let gone = await_go(&mut input, || false).unwrap_err();
+        assert!(gone.error.contains("went away"), "{}", gone.error);
+    }
 }

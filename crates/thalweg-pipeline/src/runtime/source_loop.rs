@@ -51,7 +51,9 @@ fn produce_all(
     outputs: &[Stream],
 ) -> Result<bool, WorkerFailure> {
     worker.report_ready(source.figure_definitions())?;
-    wait_for_go()?;
+    if !wait_for_go(|| worker.command() == command::STOP)? {
+        return Ok(false);
+    }
     let writes_outputs = source.writes_outputs();
     loop {
         match worker.command() {
