@@ -36,12 +36,14 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
         },
         ParameterDoc {
             name: "overwrite",
-            doc: "true or false (default): replace files that exist; otherwise they are an error",
+            doc: "true or false (default): replace files that exist when a run starts; otherwise \
+                  they are an error. A sink that is started again during a run goes on with its \
+                  recording",
         },
         ParameterDoc {
             name: "append",
-            doc: "true or false (default): go on with the recording that exists, as a sink has to \
-                  that is started again",
+            doc: "true or false (default): go on with the recording that exists also when a run \
+                  starts",
         },
     ],
     builder: NodeBuilder::Sink(build),
@@ -56,6 +58,8 @@ struct FileSink {
     limit: Option<u64>,
     overwrite: bool,
     append: bool,
+    /// Whether the sink is started again during a run: what exists is its own.
+    is_restart: bool,
     /// Opened with the start; none again once the limit is reached.
     writer: Option<Writer>,
     consumed: u64,
@@ -187,9 +191,10 @@ impl FileSink {
                 NodeError::Failed(format!("cannot make {}: {error}", folder.display()))
             })?;
         }
+        let appends = self.append || self.is_restart;
         let StreamSpec { name, dtype, shape } = &self.stream;
         let writer = match &self.name {
-            FileName::Fixed(path) if self.append => {
+            FileName::Fixed(path) if appends => {
                 RecordingWriter::append_to(path, name, *dtype, shape)
                     .map(|writer| (writer.frames(), Writer::All(Box::new(writer))))
             }
@@ -197,7 +202,7 @@ impl FileSink {
                 RecordingWriter::create(path, name, *dtype, shape, self.overwrite)
                     .map(|writer| (0, Writer::All(Box::new(writer))))
             }
-            FileName::Numbered { .. } if self.append => {
+            FileName::Numbered { .. } if appends => {
                 SingleWriter::append_to(&example, &self.name.index(), name, *dtype, shape)
                     .map(|(writer, rows)| (rows, Writer::Each(Box::new(writer))))
             }
@@ -228,7 +233,8 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn open(&mut self, _context: &mut dyn SinkContext) -> Result<(), NodeError> {
+    fn open(&mut self, context: &mut dyn SinkContext) -> Result<(), NodeError> {
+        self.is_restart = context.is_restart();
         self.open_writer()
     }
 
@@ -319,6 +325,7 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
         limit,
         overwrite,
         append,
+        is_restart: false,
         writer: None,
         consumed: 0,
         written: 0,
@@ -328,10 +335,11 @@ fn build(spec: &NodeSpec) -> Result<Box<dyn Sink>, Vec<SpecProblem>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use thalweg_shm::{ArrayRef, Publication};
+    use thalweg_shm::{ArrayMut, ArrayRef, Publication, PublishOptions};
 
     use super::*;
     use crate::files::{FrameFile, Index, RecordingReader};
+    use crate::node::{AuxiliaryFrame, FillOutput};
     use crate::owned_array::OwnedArray;
     use crate::registry::{NodeRole, Registry};
     use crate::testing::spec;
@@ -461,6 +469,91 @@ mod tests {
         let both = json!({"path": "a.npy", "append": true, "overwrite": true});
         let problems = sink(folder.path(), both).err().unwrap();
         assert_eq!(problems[0].path, "parameters.append");
+    }
+
+    /// The context of a sink that is, or is not, started again.
+    struct Context {
+        is_restart: bool,
+    }
+
+    impl SinkContext for Context {
+        fn stop_requested(&self) -> bool {
+            false
+        }
+
+        fn is_restart(&self) -> bool {
+            self.is_restart
+        }
+
+        fn now_ns(&self) -> u64 {
+            0
+        }
+
+        fn sleep_until(&mut self, _deadline_ns: u64) -> bool {
+            false
+        }
+
+        fn read_auxiliary(
+            &mut self,
+            _index: usize,
+            _out: &mut ArrayMut<'_>,
+        ) -> Result<Option<AuxiliaryFrame>, NodeError> {
+            Ok(None)
+        }
+
+        fn write_output(
+            &mut self,
+            _index: usize,
+            _options: PublishOptions,
+            _fill: FillOutput<'_>,
+        ) -> Result<Publication, NodeError> {
+            Ok(Publication::default())
+        }
+    }
+
+    /// Consumes `counts` after an open, and ends as if killed.
+    fn run(
+        folder: &Path,
+        parameters: &serde_json::Value,
+        is_restart: bool,
+        counts: std::ops::RangeInclusive<u64>,
+    ) -> Result<(), NodeError> {
+        let mut sink = sink(folder, parameters.clone()).unwrap();
+        sink.open(&mut Context { is_restart })?;
+        consume(&mut *sink, counts)
+    }
+
+    #[test]
+    fn a_restart_during_a_run_keeps_the_recording_whatever_a_start_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = |name: &str| {
+            let index = Index::read(&folder.path().join(name)).unwrap().unwrap();
+            let rows = index.rows().iter();
+            rows.map(|row| row.count).collect::<Vec<_>>()
+        };
+        for overwrite in [true, false] {
+            for (path, found) in [
+                (format!("all_{overwrite}.npy"), format!("all_{overwrite}")),
+                (format!("{overwrite}_{{index}}.npy"), format!("{overwrite}")),
+            ] {
+                let found = format!("{found}.index.npy");
+                let parameters = json!({"path": path, "overwrite": overwrite});
+                let run = |is_restart, counts| run(folder.path(), &parameters, is_restart, counts);
+                run(false, 1..=3).unwrap();
+                run(true, 4..=5).unwrap();
+                assert_eq!(index(&found), [1, 2, 3, 4, 5], "{path}");
+                // Another run.
+                let again = run(false, 6..=7);
+                if overwrite {
+                    again.unwrap();
+                    assert_eq!(index(&found), [6, 7], "{path}");
+                } else {
+                    let error = again.unwrap_err().to_string();
+                    assert!(error.contains("exists already"), "{error}");
+                    assert_eq!(index(&found).len(), 5, "{path}");
+                }
+            }
+        }
     }
 
     #[test]

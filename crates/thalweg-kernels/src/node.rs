@@ -348,6 +348,12 @@ pub trait SinkContext {
     /// True once the pipeline wants to stop.
     fn stop_requested(&self) -> bool;
 
+    /// True if the sink was at work in this run of the pipeline before, and is started again now: what
+    /// it finds where it writes is its own.
+    fn is_restart(&self) -> bool {
+        false
+    }
+
     /// Monotonic time in nanoseconds, the clock of all deadlines.
     fn now_ns(&self) -> u64;
 

@@ -1,6 +1,7 @@
 //! Workers that end are started again as their configuration says.
 
-use thalweg::pipeline::runtime::{EventKind, Health, PipelineState};
+use thalweg::kernels::files::RecordingReader;
+use thalweg::pipeline::runtime::{EventKind, Health, Pipeline, PipelineState};
 
 use super::support::{Scratch, kill, node, read_after, wait_for_successor, wait_until, write};
 
@@ -157,4 +158,49 @@ fn stopping_ends_the_waiting_for_another_start() {
     pipeline.stop(super::support::WATCHDOG).unwrap();
     assert_eq!(node(&mut pipeline, "scale").health, Health::Stopped);
     pipeline.start().unwrap();
+}
+
+#[test]
+fn a_recording_goes_on_when_its_sink_is_started_again() {
+    for parameters in ["overwrite: true", "overwrite: false"] {
+        let scratch = Scratch::new();
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join("frames.npy");
+        let mut pipeline = scratch.pipeline(&format!(
+            "
+shared_memory:
+  - {{name: in, shape: [2], dtype: float32}}
+sinks:
+  - {{name: keep, kind: file.sink, stream: in, parameters: {{path: {}, {parameters}}}, restart: {{policy: on-failure, limit: 1}}}}
+",
+            path.display()
+        ));
+        pipeline.build().unwrap();
+        pipeline.start().unwrap();
+        let input = pipeline.stream("in").unwrap();
+        let mut record = |pipeline: &mut Pipeline, frame: u64| {
+            write(&input, &[frame as f32, 1.0], None);
+            wait_until(pipeline, "recorded", |pipeline| {
+                node(pipeline, "keep").input_count == frame
+            });
+        };
+        record(&mut pipeline, 1);
+        // By its policy, then, that being used up, on request.
+        let pid = kill(&mut pipeline, "keep");
+        wait_for_successor(&mut pipeline, "keep", pid);
+        record(&mut pipeline, 2);
+        kill(&mut pipeline, "keep");
+        wait_until(&mut pipeline, "failure", |pipeline| {
+            pipeline.state() == PipelineState::Failed
+        });
+        pipeline.restart().unwrap();
+        record(&mut pipeline, 3);
+        pipeline.stop(super::support::WATCHDOG).unwrap();
+        let mut reader = RecordingReader::open(&path).unwrap();
+        assert_eq!(reader.frames(), 3, "{parameters}");
+        for frame in 0..3 {
+            let found = reader.read(frame).unwrap().to_vec::<f32>().unwrap();
+            assert_eq!(found, [frame as f32 + 1.0, 1.0]);
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub(super) fn run_sink(worker: &mut Worker, mut sink: Box<dyn Sink>) -> Result<(
     let auxiliary = worker.open(&worker.order.auxiliary.clone())?;
     let outputs = worker.open(&worker.order.outputs.clone())?;
     let opened = sink.open(&mut Context {
+        is_restart: is_restart(worker),
         worker,
         auxiliary: &auxiliary,
         outputs: &outputs,
@@ -37,6 +38,7 @@ fn consume_all(
     auxiliary: &[Stream],
     outputs: &[Stream],
 ) -> Result<(), WorkerFailure> {
+    let is_restart = is_restart(worker);
     let mut inputs = worker.open_inputs(&worker.order.inputs.clone())?;
     let Some(input) = inputs.first_mut() else {
         return Err(WorkerFailure::of("a sink needs a stream"));
@@ -75,6 +77,7 @@ fn consume_all(
         let busy_since_ns = &worker.counters().busy_since_ns;
         busy_since_ns.store(began_ns, Ordering::Relaxed);
         let mut context = Context {
+            is_restart,
             worker,
             auxiliary,
             outputs,
@@ -108,7 +111,16 @@ fn consume_all(
     }
 }
 
+/// Whether another worker did the same in this run. Before this one is ready.
+fn is_restart(worker: &Worker) -> bool {
+    let counters = worker.counters();
+    // A worker may have ended before it was ready; one that was ready may have been started again on
+    // request, which begins the count of restarts anew.
+    counters.restarts.load(Ordering::Relaxed) > 0 || counters.ready_ns.load(Ordering::Relaxed) != 0
+}
+
 struct Context<'a> {
+    is_restart: bool,
     worker: &'a Worker,
     auxiliary: &'a [Stream],
     outputs: &'a [Stream],
@@ -121,6 +133,10 @@ struct Context<'a> {
 impl SinkContext for Context<'_> {
     fn stop_requested(&self) -> bool {
         self.worker.is_interrupted()
+    }
+
+    fn is_restart(&self) -> bool {
+        self.is_restart
     }
 
     fn now_ns(&self) -> u64 {
