@@ -557,6 +557,21 @@ mod tests {
     }
 
     #[test]
+    fn an_index_without_a_header_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("each.index.npy"), "").unwrap();
+        run(
+            folder.path(),
+            &json!({"path": "each_{index}.npy"}),
+            true,
+            1..=2,
+        )
+        .unwrap();
+        let index = Index::read(&folder.path().join("each.index.npy"));
+        assert_eq!(index.unwrap().unwrap().rows().len(), 2);
+    }
+
+    #[test]
     fn wrong_parameters_are_all_told() {
         let told = |parameters| {
             let problems = sink(Path::new("/"), parameters).err().unwrap();

@@ -243,6 +243,48 @@ mod tests {
     }
 
     #[test]
+    fn what_a_writer_left_that_was_killed_at_its_start_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["frames.npy", "frames_too.fits"] {
+            let path = folder.path().join(name);
+            record(&path, 0).finish().unwrap();
+            let whole = [
+                std::fs::read(&path).unwrap(),
+                std::fs::read(index_path(&path)).unwrap(),
+            ];
+            let blank: &[u8] = &[];
+            // `None` is no file.
+            let left = [
+                (Some(blank), None),
+                (Some(blank), Some(blank)),
+                (Some(blank), Some(&whole[1][..])),
+                (Some(&whole[0]), None),
+                (Some(&whole[0]), Some(blank)),
+            ];
+            for (step, (file, index)) in left.into_iter().enumerate() {
+                for (path, bytes) in [(path.clone(), file), (index_path(&path), index)] {
+                    std::fs::remove_file(&path).ok();
+                    if let Some(bytes) = bytes {
+                        std::fs::write(path, bytes).unwrap();
+                    }
+                }
+                let mut writer =
+                    RecordingWriter::append_to(&path, "caméra", DType::Uint16, &[2, 3]).unwrap();
+                let frame = ArrayRef::from_slice(&[7u16; 6], &[2, 3]);
+                writer.append(frame, &publication(1)).unwrap();
+                let reader = RecordingReader::open(&path).unwrap();
+                assert_eq!(reader.frames(), 1, "{name} after step {step}");
+                assert_eq!(reader.publication(0), Some(publication(1)));
+            }
+            // An index with rows belongs to frames that somebody has moved.
+            std::fs::write(&path, blank).unwrap();
+            let moved = RecordingWriter::append_to(&path, "caméra", DType::Uint16, &[2, 3]);
+            let error = moved.unwrap_err().to_string();
+            assert!(error.contains("index.npy exists already"), "{error}");
+        }
+    }
+
+    #[test]
     fn empty_recordings_and_every_dtype_work() {
         let folder = tempfile::tempdir().unwrap();
         for dtype in DType::ALL {

@@ -268,21 +268,41 @@ fn open_existing(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
+/// Whether there is nothing in `path`: no file, or one whose writer was killed before it wrote its
+/// header.
+fn is_blank(path: &Path) -> Result<bool, RecordingError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file() && metadata.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(write_error(path, error)),
+    }
+}
+
 /// The index at `path`, gone on with behind its row `rows` or its last one, and that row's number.
 fn resume_index(path: &Path, rows: Option<u64>) -> Result<(IndexWriter, u64), RecordingError> {
     let other = |reason: String| RecordingError::Append {
         path: path.to_owned(),
         reason,
     };
-    let index = Index::read(path).map_err(|error| other(error.to_string()))?;
-    let found = index.map_or(0, |index| index.rows().len() as u64);
+    let is_blank = is_blank(path)?;
+    let found = if is_blank {
+        0
+    } else {
+        let index = Index::read(path).map_err(|error| other(error.to_string()))?;
+        index.map_or(0, |index| index.rows().len() as u64)
+    };
     let rows = rows.unwrap_or(found);
     if found < rows {
         return Err(other(format!(
             "it has {found} rows for the {rows} frames that are there"
         )));
     }
-    let file = open_existing(path).map_err(|error| write_error(path, error))?;
+    let file = if is_blank {
+        create(path, true)
+    } else {
+        open_existing(path)
+    };
+    let file = file.map_err(|error| write_error(path, error))?;
     let writer = IndexWriter::resume(file, rows).map_err(|error| write_error(path, error))?;
     Ok((writer, rows))
 }
@@ -379,8 +399,13 @@ impl RecordingWriter {
         dtype: DType,
         frame_shape: &[usize],
     ) -> Result<Self, RecordingError> {
-        if !path.exists() {
-            return Self::create(path, stream, dtype, frame_shape, false);
+        if is_blank(path)? {
+            let index_path = index_path(path);
+            // What is no index is in the way, and so is one with rows.
+            let is_free = is_blank(&index_path)?
+                || matches!(Index::read(&index_path), Ok(Some(index)) if index.rows().is_empty());
+            // The header is the last thing that a start writes: whatever it left is begun anew.
+            return Self::create(path, stream, dtype, frame_shape, is_free);
         }
         let contents = Contents::new(path, stream, dtype, frame_shape)?;
         let other = |reason: String| RecordingError::Append {
@@ -492,8 +517,8 @@ impl SingleWriter {
         dtype: DType,
         shape: &[usize],
     ) -> Result<(Self, u64), RecordingError> {
-        if !index_path.exists() {
-            let writer = Self::create(example, index_path, stream, dtype, shape, false)?;
+        if is_blank(index_path)? {
+            let writer = Self::create(example, index_path, stream, dtype, shape, true)?;
             return Ok((writer, 0));
         }
         let contents = Contents::new(example, stream, dtype, shape)?;
