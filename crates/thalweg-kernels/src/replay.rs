@@ -30,7 +30,8 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
         ParameterDoc {
             name: "timing",
             doc: "fixed (default): as `rate_hz` says; recorded: at the distances in time with which \
-                  the frames were published, which needs an index",
+                  the frames were published, which needs an index; after a pause it goes on, without \
+                  catching up",
         },
         ParameterDoc {
             name: "loop",
@@ -44,6 +45,9 @@ pub(crate) const DEFINITIONS: &[Definition] = &[Definition {
 
 /// The alias of the stream whose publications release frames.
 const STEP: &str = "step";
+/// A recording that is later than this, after a pause or because nobody took its frames, goes on from
+/// where it is: a burst of all that was missed would be nothing like what was recorded.
+const MOST_LATE_NS: u64 = 100_000_000;
 /// How long one wait for a step takes before a stop is looked for.
 const STEP_SLICE: Duration = Duration::from_millis(50);
 
@@ -61,11 +65,19 @@ enum Timing {
     },
 }
 
-/// Where in time a pass through the recording began.
+/// Where in time a pass through the recording began, or was gone on with.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     now_ns: u64,
     recorded_ns: u64,
+}
+
+impl Anchor {
+    /// When a frame is due that was recorded at `recorded_ns`, not before the anchor.
+    fn due_ns(&self, recorded_ns: u64) -> u64 {
+        let since_ns = recorded_ns.saturating_sub(self.recorded_ns);
+        self.now_ns.saturating_add(since_ns)
+    }
 }
 
 struct Replay {
@@ -102,17 +114,26 @@ impl Replay {
                         self.path.display()
                     ))
                 })?;
+                let now_ns = context.now_ns();
                 // Another pass, or a recording made across a restart, begins anew.
-                let kept = anchor.filter(|anchor| index > 0 && recorded_ns >= anchor.recorded_ns);
-                let anchor = *anchor.insert(kept.unwrap_or(Anchor {
-                    now_ns: context.now_ns(),
+                let kept = anchor
+                    .filter(|anchor| index > 0 && recorded_ns >= anchor.recorded_ns)
+                    .filter(|anchor| {
+                        now_ns.saturating_sub(anchor.due_ns(recorded_ns)) <= MOST_LATE_NS
+                    });
+                let current = kept.unwrap_or(Anchor {
+                    now_ns,
                     recorded_ns,
-                }));
-                let due_ns = anchor.now_ns + (recorded_ns - anchor.recorded_ns);
-                if due_ns > context.now_ns() {
-                    return Ok(context.sleep_until(due_ns));
-                }
-                Ok(context.stop_requested())
+                });
+                let due_ns = current.due_ns(recorded_ns);
+                let is_interrupted = if due_ns > now_ns {
+                    context.sleep_until(due_ns)
+                } else {
+                    context.stop_requested()
+                };
+                // Nobody knows how long an interruption takes: what follows it is due at once.
+                *anchor = Some(current).filter(|_| !is_interrupted);
+                Ok(is_interrupted)
             }
             Timing::Stepped { stream, used } => {
                 while !context.stop_requested() {
@@ -173,8 +194,12 @@ impl Source for Replay {
             None => Some(produced + 1),
             // Nobody stamped them, so nobody does now.
             Some(0) => None,
-            // The ids of the next pass go on where those of the last one ended.
-            Some(id) => Some(id + passes * last_id.map_or(frames, |last| last.frame_id)),
+            // The ids of the next pass go on where those of the last one ended. An index may hold
+            // anything.
+            Some(id) => {
+                let ids_each = last_id.map_or(frames, |last| last.frame_id);
+                Some(id.saturating_add(passes.saturating_mul(ids_each)))
+            }
         };
         let frame = recording
             .read(index)
@@ -472,6 +497,73 @@ mod tests {
             seen,
             [(5, 5, 0), (6, 6, 1), (9, 9, 4), (14, 5, 4), (15, 6, 5)]
         );
+    }
+
+    fn produced_id(source: &mut dyn Source, context: &mut TestContext) -> Option<u64> {
+        match next(source, context).0 {
+            Produced::Frame { frame_id } => frame_id,
+            Produced::Nothing | Produced::Finished => None,
+        }
+    }
+
+    #[test]
+    fn recorded_times_go_on_after_a_pause_without_a_burst() {
+        let (_folder, spec) = recorded(json!({"timing": "recorded"}));
+        let mut source = source(&spec).unwrap();
+        let mut context = TestContext::at(0);
+        assert_eq!(produced_id(&mut *source, &mut context), Some(5));
+        // A pause, in the wait for the second frame.
+        context.stop = true;
+        assert_eq!(next(&mut *source, &mut context).0, Produced::Nothing);
+        context.stop = false;
+        context.now_ns = 50_000_000;
+        assert_eq!(produced_id(&mut *source, &mut context), Some(6));
+        assert_eq!(context.now_ns, 50_000_000, "due at once");
+        assert_eq!(produced_id(&mut *source, &mut context), Some(9));
+        assert_eq!(context.now_ns, 53_000_000, "3 ms later, as recorded");
+    }
+
+    #[test]
+    fn recorded_times_catch_up_with_little_and_not_with_much() {
+        for (late_ns, third_ns) in [(2_000_000, 4_000_000), (500_000_000, 503_000_000)] {
+            let (_folder, spec) = recorded(json!({"timing": "recorded"}));
+            let mut source = source(&spec).unwrap();
+            let mut context = TestContext::at(0);
+            assert_eq!(produced_id(&mut *source, &mut context), Some(5));
+            context.now_ns = late_ns;
+            assert_eq!(produced_id(&mut *source, &mut context), Some(6));
+            assert_eq!(context.now_ns, late_ns, "due at once");
+            assert_eq!(produced_id(&mut *source, &mut context), Some(9));
+            assert_eq!(context.now_ns, third_ns);
+        }
+    }
+
+    #[test]
+    fn an_index_may_hold_anything() {
+        let (folder, mut spec) = replay(&three_frames(), json!({"timing": "recorded"}));
+        let path = folder.path().join("odd.npy");
+        let mut writer =
+            RecordingWriter::create(&path, "camera", DType::Uint16, &[2], false).unwrap();
+        for publish_ns in [0, u64::MAX] {
+            let publication = Publication {
+                frame_id: u64::MAX - 1,
+                publish_ns,
+                ..Publication::default()
+            };
+            let frame = ArrayRef::from_slice(&[1u16, 2], &[2]);
+            writer.append(frame, &publication).unwrap();
+        }
+        for (name, value) in [("path", json!("odd.npy")), ("loop", json!(true))] {
+            spec.parameters.insert(name.to_owned(), value);
+        }
+        let mut source = source(&spec).unwrap();
+        let mut context = TestContext::at(1_000);
+        let ids: Vec<Option<u64>> = (0..4)
+            .map(|_| produced_id(&mut *source, &mut context))
+            .collect();
+        let first = Some(u64::MAX - 1);
+        assert_eq!(ids, [first, first, Some(u64::MAX), Some(u64::MAX)]);
+        assert_eq!(context.now_ns, u64::MAX);
     }
 
     #[test]
