@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Shared-memory arrays and real-time compute pipelines.
 #[derive(Debug, Parser)]
-#[command(name = "thalweg", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "thalweg",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -178,7 +178,7 @@ sinks:
         pipeline.build().unwrap();
         pipeline.start().unwrap();
         let input = pipeline.stream("in").unwrap();
-        let mut record = |pipeline: &mut Pipeline, frame: u64| {
+        let record = |pipeline: &mut Pipeline, frame: u64| {
             write(&input, &[frame as f32, 1.0], None);
             wait_until(pipeline, "recorded", |pipeline| {
                 node(pipeline, "keep").input_count == frame

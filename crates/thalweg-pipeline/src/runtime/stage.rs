@@ -339,7 +339,7 @@ fn start_preparers(
             kernel.install(index, prepared);
         }
         let mut own = Input::new(input.stream.duplicate())?;
-        own.skip_to(seen);
+        own.go_on_after(seen);
         let sender = sender.clone();
         std::thread::Builder::new()
             .name(format!("prepare-{index}"))
