@@ -57,6 +57,7 @@ impl Pipeline {
                 continue;
             };
             let order = WorkerOrder {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 parent_pid: std::process::id(),
                 counters: built.counters.path().to_owned(),
                 directory: self.options.directory.path().to_owned(),

@@ -52,6 +52,9 @@ impl From<Role> for NodeRole {
 /// Everything a process of workers needs to know; the first line on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WorkerOrder {
+    /// Version of thalweg that the supervisor is of.
+    #[serde(default)]
+    pub(crate) version: String,
     /// Pid of the supervisor, whose end is the worker's.
     pub(crate) parent_pid: u32,
     /// File of the run's counters.

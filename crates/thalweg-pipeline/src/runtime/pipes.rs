@@ -39,9 +39,19 @@ pub(super) fn take_order() -> Result<WorkerOrder, WorkerFailure> {
     let mut orders = pipes.orders.lock().unwrap_or_else(PoisonError::into_inner);
     let line = read_line(&mut orders).map_err(WorkerFailure::of)?;
     drop(orders);
-    serde_json::from_str(&line).map_err(|error| {
+    order_of(&line)
+}
+
+fn order_of(line: &str) -> Result<WorkerOrder, WorkerFailure> {
+    serde_json::from_str(line).map_err(|error| {
+        let own = env!("CARGO_PKG_VERSION");
+        let told: Option<String> = serde_json::from_str::<serde_json::Value>(line)
+            .ok()
+            .and_then(|order| Some(order.get("version")?.as_str()?.to_owned()));
+        let told = told.unwrap_or_else(|| "that names no version".to_owned());
         WorkerFailure::of(format!(
-            "the order of the supervisor is not readable: {error}"
+            "the order of the supervisor is not readable: {error}; the supervisor is a thalweg \
+             {told}, this worker is a thalweg {own}: run a pipeline with one version of both"
         ))
     })
 }
@@ -180,5 +190,19 @@ mod tests {
         drop(supervisor);
         let gone = await_go(&mut input, || false).unwrap_err();
         assert!(gone.error.contains("went away"), "{}", gone.error);
+    }
+
+    #[test]
+    fn an_order_of_another_version_names_both() {
+        let own = env!("CARGO_PKG_VERSION");
+        for (line, told) in [
+            (r#"{"version": "99.1.2", "work": []}"#, "99.1.2"),
+            (r#"{"work": []}"#, "that names no version"),
+            ("no JSON at all", "that names no version"),
+        ] {
+            let error = order_of(line).unwrap_err().error;
+            assert!(error.contains(&format!("a thalweg {told}, ")), "{error}");
+            assert!(error.contains(&format!("a thalweg {own}: ")), "{error}");
+        }
     }
 }
