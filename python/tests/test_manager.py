@@ -165,6 +165,31 @@ def test_w8_w9_a_failed_stage_poisons_nobody_and_is_started_again():
         assert manager.status()["workers"]["k0"]["alive"]
 
 
+def test_a_restart_has_a_time_to_start_of_its_own():
+    with PipelineManager(failing()) as manager:
+        manager.build()
+        manager.start()
+        manager.get_stream("s0").write([1] * 4)
+        until(lambda: manager.state is PipelineState.FAILED)
+        with pytest.raises(WorkerProcessError, match=" 0 s: k0"):
+            manager.restart(timeout=0)
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            manager.restart(timeout=-1)
+        manager.restart(timeout=60)
+        assert manager.state is PipelineState.RUNNING and manager.failures == ()
+
+
+def test_an_added_kernel_has_a_time_to_start_of_its_own(running):
+    more = scaling("more", "s1", "s9")
+    with pytest.raises(WorkerProcessError, match=" 0 s: more"):
+        running.add_kernel(more, [stream("s9")], timeout=0)
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        running.add_kernel(more, [stream("s9")], timeout=float("nan"))
+    assert thalweg.list_streams() == ["s0", "s1"] and set(running.status()["workers"]) == {"k0"}
+    running.add_kernel(more, [stream("s9")], timeout=60)
+    assert ask(running, 3, "s9") == 12
+
+
 def test_w9_a_failure_during_a_pause_keeps_the_pause():
     with PipelineManager(failing()) as manager:
         manager.build()

@@ -110,7 +110,7 @@ class Run:
         for endpoint in opened:
             endpoint.discard()
 
-    def restart(self) -> None:
+    def restart(self, timeout: float | None) -> None:
         """Start those again that failed or ended."""
         ended = [
             endpoint
@@ -121,7 +121,7 @@ class Run:
             # From here on its failure is history; `open` may have a new one.
             endpoint.discard()
             endpoint.native.stopped()
-        self.native.restart()
+        self.native.restart(timeout)
         for endpoint in ended:
             try:
                 endpoint.open()
@@ -130,7 +130,7 @@ class Run:
                 raise
             endpoint.begin()
 
-    def change(self, config: PipelineConfig) -> None:
+    def change(self, config: PipelineConfig, timeout: float | None) -> None:
         """Make the running pipeline that of `config`, all or nothing. Sources and sinks on threads
         of this process stay as they are."""
         hosts, in_threads = _checked_hosts(config, self._registry)
@@ -138,7 +138,7 @@ class Run:
             raise ConfigValidationError(
                 "sources and sinks on threads of the manager cannot be changed while they run"
             )
-        fresh = self.native.change(config._native_handle, hosts, list(self.streams))
+        fresh = self.native.change(config._native_handle, hosts, list(self.streams), timeout)
         self.config = config
         self.streams |= {name: SharedMemory(native) for name, native in fresh}
         for name in set(self.streams) - set(config.shared_memory_by_name):

@@ -295,7 +295,7 @@ class PipelineManager:
         disturbed. What is started begins from its initial state.
 
         Args:
-            timeout: accepted; workers have `worker_start_timeout` to become ready.
+            timeout: seconds workers may take to become ready; None is `worker_start_timeout`.
 
         Raises:
             WorkerProcessError: a worker failed again or was not ready in time.
@@ -307,7 +307,9 @@ class PipelineManager:
             run = self._expect_run(
                 "restart", PipelineState.RUNNING, PipelineState.PAUSED, PipelineState.FAILED
             )
-            run.restart()
+            if timeout is not None:
+                _native.check_duration("timeout", timeout)
+            run.restart(timeout)
             self._tell(before)
 
     def add_kernel(
@@ -324,7 +326,7 @@ class PipelineManager:
         Args:
             kernel: its entry.
             shared_memory: entries of streams.
-            timeout: accepted; the worker has `worker_start_timeout` to become ready.
+            timeout: seconds its worker may take to become ready; None is `worker_start_timeout`.
 
         Returns:
             `status()`.
@@ -347,7 +349,8 @@ class PipelineManager:
                 config,
                 kernels=(*config.kernels, added),
                 shared_memory=(*config.shared_memory, *streams),
-            )
+            ),
+            timeout,
         )
 
     def replace_kernel(self, kernel: KernelConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -393,11 +396,13 @@ class PipelineManager:
         if name not in known:
             raise KeyError(f"no kernel {name!r}; there are {', '.join(map(repr, known)) or 'none'}")
 
-    def _change(self, change: Callable[[PipelineConfig], PipelineConfig]) -> dict[str, Any]:
+    def _change(
+        self, change: Callable[[PipelineConfig], PipelineConfig], timeout: float | None = None
+    ) -> dict[str, Any]:
         with self._lock:
             run = self._expect_run("change", PipelineState.RUNNING, PipelineState.PAUSED)
             config = change(self._config)
-            run.change(config)
+            run.change(config, timeout)
             self._config = config
             return self.status()
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -96,28 +97,30 @@ impl PipelineHandle {
         self.with_pipeline(py, "resume", "PAUSED", runtime::Pipeline::resume)
     }
 
-    /// Start those again that failed or ended.
-    fn restart(&self, py: Python<'_>) -> PyResult<()> {
-        self.with_pipeline(
-            py,
-            "restart",
-            "RUNNING, PAUSED or FAILED",
-            runtime::Pipeline::restart,
-        )
+    /// Start those again that failed or ended; they have `timeout_s` to become ready, or as long as
+    /// at the start.
+    fn restart(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<()> {
+        let timeout = call_timeout(timeout_s)?;
+        self.with_pipeline(py, "restart", "RUNNING, PAUSED or FAILED", |pipeline| {
+            pipeline.with_start_timeout(timeout, runtime::Pipeline::restart)
+        })
     }
 
     /// Make the running pipeline that of `config`, all or nothing; a handle for each stream that is
-    /// not in `known`.
+    /// not in `known`. What is new has `timeout_s` to become ready, or as long as at the start.
     fn change(
         &self,
         py: Python<'_>,
         config: &ConfigHandle,
         hosts: Vec<(String, Option<HostProgram>)>,
         known: Vec<String>,
+        timeout_s: Option<f64>,
     ) -> PyResult<Vec<(String, StreamHandle)>> {
         let hosts = hosts_of(hosts)?;
+        let timeout = call_timeout(timeout_s)?;
         self.with_pipeline(py, "change", "RUNNING or PAUSED", |pipeline| {
-            pipeline.change(config.0.clone(), hosts)?;
+            pipeline
+                .with_start_timeout(timeout, |pipeline| pipeline.change(config.0.clone(), hosts))?;
             Ok(handles(pipeline, &known))
         })
     }
@@ -222,6 +225,12 @@ impl Drop for PipelineHandle {
             let _never_dropped = std::mem::ManuallyDrop::new(pipeline);
         }
     }
+}
+
+fn call_timeout(timeout_s: Option<f64>) -> PyResult<Option<Duration>> {
+    timeout_s
+        .map(|timeout_s| duration_of("timeout", timeout_s))
+        .transpose()
 }
 
 /// A program, its arguments, and a JSON document it gets with its order.

@@ -218,6 +218,7 @@ impl Pipeline {
         let new_streams = built.streams.add(plan, &directory)?;
         let new_rows = new_rows(rows, kept);
         let launches = self.launches(config, plan, rows, |row| new_rows.contains(&row));
+        let timeout = self.start_timeout();
         let Some(built) = &mut self.built else {
             return Ok(());
         };
@@ -229,7 +230,7 @@ impl Pipeline {
         for launch in launches {
             built.supervisor.start(launch);
         }
-        let Err(reason) = built.wait_until_ready(&new_rows, self.options.start_timeout) else {
+        let Err(reason) = built.wait_until_ready(&new_rows, timeout) else {
             return Ok(());
         };
         built.end(&new_rows, Instant::now());

@@ -30,6 +30,8 @@ pub struct Pipeline {
     /// Row of every node of the plan in the counters.
     pub(super) rows: Vec<usize>,
     pub(super) options: RunOptions,
+    /// How long the call under way waits for workers; `None` is as long as the options say.
+    call_timeout: Option<Duration>,
     state: PipelineState,
     /// Whether the workers were told to pause, whatever has failed since.
     pub(super) is_paused: bool,
@@ -159,6 +161,7 @@ impl Pipeline {
             rows: (0..plan.nodes.len()).collect(),
             plan,
             options,
+            call_timeout: None,
             state: PipelineState::Initialized,
             is_paused: false,
             built: None,
@@ -170,6 +173,23 @@ impl Pipeline {
     /// The configuration.
     pub fn config(&self) -> &PipelineConfig {
         &self.config
+    }
+
+    /// Has what is called in `act` wait for workers to become ready for `timeout`; `None` is as long
+    /// as the options say.
+    pub fn with_start_timeout<T>(
+        &mut self,
+        timeout: Option<Duration>,
+        act: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let before = std::mem::replace(&mut self.call_timeout, timeout);
+        let outcome = act(self);
+        self.call_timeout = before;
+        outcome
+    }
+
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.call_timeout.unwrap_or(self.options.start_timeout)
     }
 
     /// The state, with failures noticed.
@@ -271,7 +291,7 @@ impl Pipeline {
         for launch in launches {
             built.supervisor.start(launch);
         }
-        if let Err(reason) = built.wait_until_ready(&self.rows, self.options.start_timeout) {
+        if let Err(reason) = built.wait_until_ready(&self.rows, self.start_timeout()) {
             let error = self.not_ready(reason, |row| self.name_of(row));
             self.end_workers(Duration::from_secs(1));
             return Err(error);
@@ -303,7 +323,7 @@ impl Pipeline {
         match reason {
             NotReady::Failed(failure) => PipelineError::Worker(failure),
             NotReady::Late(rows) => PipelineError::StartTimeout {
-                timeout_s: self.options.start_timeout.as_secs_f64(),
+                timeout_s: self.start_timeout().as_secs_f64(),
                 nodes: rows.into_iter().filter_map(name_of).collect(),
             },
         }
@@ -356,7 +376,7 @@ impl Pipeline {
         for launch in launches {
             built.supervisor.start(launch);
         }
-        if let Err(reason) = built.wait_until_ready(&started, self.options.start_timeout) {
+        if let Err(reason) = built.wait_until_ready(&started, self.start_timeout()) {
             let error = self.not_ready(reason, |row| self.name_of(row));
             built.end(&started, Instant::now() + Duration::from_secs(1));
             return Err(error);
