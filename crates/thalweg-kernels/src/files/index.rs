@@ -5,10 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use npyz::NpyHeader;
 use thalweg_shm::Publication;
 
-use super::npy::growing_header;
+use super::npy::{growing_header, read_header};
 
 /// Type of a row, as NumPy writes it.
 const DESCRIPTION: &str = "[('count', '<u8'), ('frame_id', '<u8'), ('wall_ns', '<u8'), \
@@ -39,7 +38,7 @@ impl Index {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let header = NpyHeader::from_reader(&mut file)?;
+        let header = read_header(&mut file)?;
         let names: Vec<(String, String)> = match header.dtype() {
             npyz::DType::Record(fields) => fields
                 .iter()

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use npyz::{DType as NpyDType, Endianness, NpyHeader, Order};
+use py_literal::Value;
 use thalweg_shm::DType;
 use thalweg_shm::array::element_count;
 
@@ -100,7 +101,7 @@ impl NpyFile {
         if metadata.is_dir() {
             return Err(open(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        let header = NpyHeader::from_reader(&mut file).map_err(|source| NpyError::Header {
+        let header = read_header(&mut file).map_err(|source| NpyError::Header {
             path: path.clone(),
             source,
         })?;
@@ -188,6 +189,71 @@ impl NpyFile {
         }
         Ok(())
     }
+}
+
+/// What every `.npy` file begins with.
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// Before the length of the header: the above and the version.
+const VERSIONED_BYTES: u64 = 8;
+/// Far longer than any header of arrays that a stream could hold.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Reads the header of the `.npy` file that `file` is at the beginning of. Whatever is in it, this
+/// takes little memory and no product of extents overflows.
+pub(super) fn read_header(file: &mut File) -> io::Result<NpyHeader> {
+    let mut bytes = Vec::new();
+    let mut read_more = |bytes: &mut Vec<u8>, count: u64| {
+        let read = file.by_ref().take(count).read_to_end(bytes);
+        read.map(drop)
+    };
+    read_more(&mut bytes, VERSIONED_BYTES)?;
+    if bytes.starts_with(MAGIC) {
+        let is_first_version = bytes.get(MAGIC.len()) == Some(&1);
+        read_more(&mut bytes, if is_first_version { 2 } else { 4 })?;
+        let length_at = VERSIONED_BYTES as usize;
+        let length = bytes.get(length_at..).unwrap_or_default().iter().rev();
+        let length = length.fold(0, |length, &byte| length << 8 | u64::from(byte));
+        if length > MAX_HEADER_BYTES {
+            return Err(io::Error::other(format!(
+                "its header has {length} bytes, no array needs more than {MAX_HEADER_BYTES}"
+            )));
+        }
+        let text_at = bytes.len();
+        read_more(&mut bytes, length)?;
+        check_extents(bytes.get(text_at..).unwrap_or_default())?;
+    }
+    // It also says what is wrong with everything that was passed over here.
+    NpyHeader::from_reader(bytes.as_slice())
+}
+
+/// An error if the number of elements of any axes together is beyond 64 bits, which NumPy refuses,
+/// too.
+fn check_extents(header: &[u8]) -> io::Result<()> {
+    let Some(Value::Dict(entries)) = std::str::from_utf8(header)
+        .ok()
+        .and_then(|text| text.trim_end_matches('\n').parse().ok())
+    else {
+        return Ok(());
+    };
+    for (key, value) in entries {
+        let (Some("shape"), Value::Tuple(extents) | Value::List(extents)) =
+            (key.as_string().map(String::as_str), &value)
+        else {
+            continue;
+        };
+        let elements = extents.iter().try_fold(1u64, |elements, extent| {
+            let digits = extent.as_integer().map(|extent| extent.to_u64_digits().1);
+            let extent = digits.and_then(|digits| digits.first().copied());
+            // An axis without elements does not make the others shorter.
+            elements.checked_mul(extent.unwrap_or(0).max(1))
+        });
+        if elements.is_none() {
+            return Err(io::Error::other(format!(
+                "shape {value} is too large for any file"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// NumPy's description of `dtype` in this machine's byte order, such as `<f4`.
@@ -347,6 +413,33 @@ pub(crate) mod tests {
             (
                 npy_bytes("<f4", false, "(9000000000, 9000000)", &[0; 20]),
                 "is cut off",
+            ),
+            (
+                npy_bytes(
+                    "<f4",
+                    false,
+                    "(0, 18446744073709551615, 0xffffffffffffffff)",
+                    &[],
+                ),
+                "is too large for any file",
+            ),
+            (
+                npy_bytes("<f4", true, "[18446744073709551615, 2, 0]", &[]),
+                "is too large for any file",
+            ),
+            (
+                npy_bytes("<f4", false, "(18446744073709551616, 2)", &[]),
+                "larger than u64",
+            ),
+            (npy_bytes("<f4", false, "(-1, 2)", &[]), "negative"),
+            (
+                b"\x93NUMPY\x02\x00\xff\xff\xff\xff{".to_vec(),
+                "its header has 4294967295 bytes",
+            ),
+            (b"\x93NUMPY\x01".to_vec(), "is no .npy file"),
+            (
+                npy_bytes("<f4", false, "(2, 3)", &[])[..40].to_vec(),
+                "is no .npy file",
             ),
             (npy_bytes("<f4", true, "(2, 3)", &[0; 24]), "Fortran order"),
             (
