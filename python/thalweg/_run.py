@@ -17,7 +17,7 @@ from thalweg._node_spec import NodeConfig, role_of
 from thalweg._plugins import plugin_of
 from thalweg._status import Report
 from thalweg.config import PipelineConfig, SinkConfig, SourceConfig
-from thalweg.errors import ConfigValidationError
+from thalweg.errors import ConfigValidationError, ShmPipelineError
 from thalweg.graph import feedback_errors
 from thalweg.registry import KernelRegistry
 from thalweg.synthetic import SyntheticInput
@@ -160,6 +160,12 @@ class Run:
         self._before_stop = (self.native.state(), self.look())
         try:
             self.native.stop(0.0 if force and not alive else patience)
+        except ShmPipelineError:
+            if has_timer:
+                raise
+            # Those in the way may be threads that nobody has given up in time.
+            _abandon(alive)
+            self.native.stop(_FORCED_S)
         finally:
             self._before_stop = None
             timer.cancel()
