@@ -187,6 +187,20 @@ fn a_frame_that_the_replaced_kernel_did_not_take_is_not_lost() {
 }
 
 #[test]
+fn what_was_there_before_the_start_is_not_new_to_a_successor() {
+    let scratch = Scratch::new();
+    let mut pipeline = scratch.pipeline(YAML);
+    pipeline.build().unwrap();
+    write(&pipeline.stream("in").unwrap(), &[9.0, 9.0], None);
+    pipeline.start().unwrap();
+    pipeline
+        .replace_kernel(scale("first", "in", "middle", 5.0))
+        .unwrap();
+    assert_eq!(push(&pipeline, 1.0, "middle"), [5.0, 5.0]);
+    assert_eq!(pipeline.stream("middle").unwrap().count(), 1);
+}
+
+#[test]
 fn changes_need_a_running_pipeline() {
     let scratch = Scratch::new();
     let mut pipeline = scratch.pipeline(YAML);

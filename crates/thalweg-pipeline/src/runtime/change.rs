@@ -320,9 +320,12 @@ fn hand_over<'plan>(
             .node(old_row)
             .input_count
             .load(Ordering::Acquire);
-        let counters = built.counters.node(row);
-        counters
-            .resume_after
-            .store(taken.saturating_add(1), Ordering::Relaxed);
+        // One that took none has nothing to go on from: what was there before its start is not new.
+        if taken > 0 {
+            let counters = built.counters.node(row);
+            counters
+                .resume_after
+                .store(taken.saturating_add(1), Ordering::Relaxed);
+        }
     }
 }

@@ -20,7 +20,7 @@ pub(super) trait Shown {
     /// One JSON object per line.
     fn to_json(&self) -> serde_json::Value;
 
-    /// For a pipe or a file; `None` shows nothing.
+    /// For a pipe or a file.
     fn to_lines(&self) -> String;
 
     /// For a terminal; `hint` says how to end.
